@@ -1,0 +1,166 @@
+"""The command line: `jaxes train | resume | evaluate | list`."""
+
+import argparse
+import inspect
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import jaxes
+from jaxes.training import TrainResult, config, evaluation
+
+BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    # With --json, stdout is for machines and everything else goes to stderr.
+    console = Console(stderr=getattr(options, "json", False))
+    try:
+        options.command(options, console)
+    except ValueError as error:
+        Console(stderr=True).print(f"jaxes: error: {error}", soft_wrap=True, markup=False)
+        return BAD_INPUT
+    except KeyboardInterrupt as interrupt:
+        console.print(f"interrupted: {interrupt}", soft_wrap=True, markup=False)
+        return INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jaxes", description="Train policies by evolution strategies on accelerators."
+    )
+    parser.add_argument("--version", action="version", version=jaxes.__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    train = commands.add_parser("train", help="train from a config")
+    train.set_defaults(command=_train)
+    train.add_argument("config", help="a YAML file, or the name of one that `jaxes list` shows")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY.PATH=VALUE",
+        help="override a field of the config; may be repeated",
+    )
+    train.add_argument("--run-dir", type=Path, help="default: runs/CONFIG-DATE-TIME")
+
+    resume = commands.add_parser("resume", help="go on with a run from its latest checkpoint")
+    resume.set_defaults(command=_resume)
+    resume.add_argument("run", type=Path, help="a run directory")
+
+    evaluate = commands.add_parser("evaluate", help="test a run's policy on fresh episodes")
+    evaluate.set_defaults(command=_evaluate)
+    evaluate.add_argument("run", type=Path, help="a run directory")
+    evaluate.add_argument("--episodes", type=int, default=100, help="default: 100")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the episodes; default: 0")
+
+    for command in (train, resume, evaluate):
+        command.add_argument("--json", action="store_true", help="end with one JSON object")
+
+    listing = commands.add_parser("list", help="strategies, environments and configs")
+    listing.set_defaults(command=_list)
+    return parser
+
+
+def _train(options: Any, console: Console) -> None:
+    path = config.find(options.config)
+    settings = config.load(path, tuple(options.set))
+    run_dir = options.run_dir or Path("runs") / f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    _run(settings, run_dir, options, console, resume=False)
+
+
+def _resume(options: Any, console: Console) -> None:
+    settings = config.load(config.of_run(options.run))
+    _run(settings, options.run, options, console, resume=True)
+
+
+def _run(settings: Any, run_dir: Path, options: Any, console: Console, resume: bool) -> None:
+    problem, strategy, training = settings.build()
+    result = jaxes.train(
+        problem,
+        strategy,
+        **training,
+        run_dir=run_dir,
+        resume=resume,
+        console=console,
+        config=settings.to_yaml(),
+    )
+    _say_result(result, console)
+    console.print(
+        f"run: {run_dir}\n"
+        f"next: jaxes evaluate {run_dir}        (test the policy)\n"
+        f"      jaxes train {run_dir}/config.yaml --set training.seed=1        (another seed)",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if options.json:
+        print(json.dumps(_summary(result)))
+
+
+def _say_result(result: TrainResult, console: Console) -> None:
+    console.print(
+        f"return {result.return_mean:,.1f} ± {result.return_std:,.1f} over "
+        f"{result.num_test_episodes} fresh episodes (zero policy: {result.floor_mean:,.1f}), "
+        f"after {result.generation} generations and {result.env_steps:,} environment steps, "
+        f"in {result.seconds:,.0f} s",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _summary(result: TrainResult) -> dict[str, Any]:
+    summary = {name: value for name, value in result._asdict().items() if name != "state"}
+    return summary | {"run_dir": str(result.run_dir)}
+
+
+def _evaluate(options: Any, console: Console) -> None:
+    if options.episodes < 1:
+        raise ValueError(f"--episodes must be at least 1, got {options.episodes}")
+    settings = config.load(config.of_run(options.run))
+    problem, strategy, training = settings.build()
+    result = evaluation.evaluate(
+        problem,
+        strategy,
+        options.run,
+        train_seed=training["seed"],
+        num_episodes=options.episodes,
+        seed=options.seed,
+    )
+    console.print(
+        f"return {result.return_mean:,.1f} ± {result.return_std:,.1f} over {result.episodes} "
+        f"fresh episodes (zero policy: {result.floor_mean:,.1f}), at generation "
+        f"{result.generation}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if options.json:
+        print(json.dumps(result._asdict() | {"run_dir": str(options.run)}))
+
+
+def _list(options: Any, console: Console) -> None:
+    def show(title: str, lines: dict[str, str]) -> None:
+        print(title)
+        for name, text in lines.items():
+            print(f"  {name:26s}{text}")
+
+    show("strategies", {name: _first_line(make) for name, make in jaxes.STRATEGIES.items()})
+    show("environments (problem.name: brax)", jaxes.problems.ENVIRONMENTS)
+    others = {name: make for name, make in jaxes.problems.PROBLEMS.items() if name != "brax"}
+    show("functions (problem.name)", {name: _first_line(make) for name, make in others.items()})
+    show("configs", {path.stem: config.comment(path) for path in config.bundled()})
+
+
+def _first_line(function: Any) -> str:
+    return (inspect.getdoc(function) or "").splitlines()[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

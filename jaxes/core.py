@@ -1,0 +1,211 @@
+"""The whole system on one page: what a strategy is, what a problem is, and the update step.
+
+A strategy moves a search distribution over parameter vectors; a problem says how good a vector is.
+One generation is three moves, and `make_update_step` writes them down:
+
+    ask       population = members of the distribution, a function of (key, member)
+    evaluate  fitness    = the problem's verdict on each member
+    tell      state      = the distribution moved by that fitness
+
+Shapes: N is the population size, D the number of parameters. Fitness is maximized.
+
+The key is the population: member i is a pure function of (key, i), so a population is never stored.
+Whoever holds the key can rebuild any part of it, as `tell` does from the same key as `ask`
+(Salimans et al. 2017, Algorithm 2: "reconstruct all perturbations from known random seeds").
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+State = Any  # a pytree of arrays; each strategy and each problem has its own
+HParams = Any  # a NamedTuple of numbers: all traced, so that a sweep is a vmap over them
+
+
+class Strategy(NamedTuple):
+    """A search distribution and the rule that moves it: pure functions and what is static.
+
+    Attributes:
+      init: `(mean [D], hparams=defaults) -> state`. `mean` fixes the dtype of the whole state.
+      ask: `(key, state, members [M] = all) -> solutions [M, D]`, any subset of the population.
+      tell: `(key, state, fitness [N]) -> state`, with the key that `ask` had.
+      hparams: the defaults that the factory was given.
+      population_size: N, the number of members evaluated in a generation.
+
+    Every state has the field `mean [D]`, the point that the strategy would answer with.
+    """
+
+    init: Callable[..., State]
+    ask: Callable[..., Array]
+    tell: Callable[[Array, State, Array], State]
+    hparams: HParams
+    population_size: int
+
+
+class Evaluation(NamedTuple):
+    """What a problem says of a population.
+
+    Attributes:
+      fitness: `[N]`, maximized. NaN marks a member that could not be judged; it ranks worst.
+      problem_state: the problem's state for the next generation.
+      metrics: arrays by name (`group/name`). `test/returns [T]` holds the mean's test episodes.
+    """
+
+    fitness: Array
+    problem_state: State
+    metrics: dict[str, Array]
+
+
+class Evaluate(Protocol):
+    """`(key, population, problem_state, test=False) -> Evaluation`.
+
+    Where `test` (a bool, possibly traced) is true, the population's mean is judged in fresh test
+    episodes instead of the members, and only `metrics["test/returns"]` is meaningful. It is an
+    argument, not a function of its own, so that both are the same compiled physics.
+    """
+
+    def __call__(
+        self, key: Array, population: "Population", problem_state: State, test: Any = False
+    ) -> Evaluation: ...
+
+
+class Problem(NamedTuple):
+    """Something to maximize.
+
+    Attributes:
+      init: `(key, hparams=defaults) -> problem_state` (observation statistics, ...).
+      evaluate: see `Evaluate`.
+      initial_mean: `(key) -> mean [D]`, where the search starts.
+      hparams: the defaults that the factory was given.
+    """
+
+    init: Callable[..., State]
+    evaluate: Evaluate
+    initial_mean: Callable[[Array], Array]
+    hparams: HParams
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["key", "state"],
+    meta_fields=["ask", "size"],
+)
+@dataclasses.dataclass(frozen=True)
+class Population:
+    """The members of one generation, as a function: `population(members [M]) -> solutions [M, D]`.
+
+    A problem asks for all members at once, for a device's share, or for the next one in a queue.
+    """
+
+    ask: Callable[..., Array]
+    key: Array
+    state: State
+    size: int
+
+    def __call__(self, members: Array | None = None) -> Array:
+        return self.ask(self.key, self.state, members)
+
+    @property
+    def mean(self) -> Array:
+        """The point `[D]` that the strategy would answer with."""
+        return self.state.mean
+
+
+class TrainState(NamedTuple):
+    """All that a run is, but for its key: int32 `generation []`, strategy state, problem state."""
+
+    generation: Array
+    strategy: State
+    problem: State
+
+
+class TrainHParams(NamedTuple):
+    """The numbers of a run that are traced: the strategy's and the problem's."""
+
+    strategy: HParams
+    problem: HParams
+
+
+class UpdateStep(Protocol):
+    """`(key, state, test=False) -> (state, metrics)`; see `make_update_step`."""
+
+    def __call__(
+        self, key: Array, state: TrainState, test: Any = False
+    ) -> tuple[TrainState, dict[str, Array]]: ...
+
+
+def init(
+    key: Array, strategy: Strategy, problem: Problem, hparams: TrainHParams | None = None
+) -> TrainState:
+    """The state before the first generation.
+
+    Args:
+      key: a typed key (`jax.random.key(seed)`), consumed.
+      strategy: what searches.
+      problem: what is searched.
+      hparams: replaces the defaults of both factories; leaves may be traced.
+    """
+    hparams = hparams or TrainHParams(strategy.hparams, problem.hparams)
+    mean_key, problem_key = jax.random.split(key)
+    return TrainState(
+        generation=jnp.zeros((), jnp.int32),
+        strategy=strategy.init(problem.initial_mean(mean_key), hparams.strategy),
+        problem=problem.init(problem_key, hparams.problem),
+    )
+
+
+def make_update_step(strategy: Strategy, problem: Problem) -> UpdateStep:
+    """One generation as a pure function `update_step(key, state, test=False) -> (state, metrics)`.
+
+    It can be jitted, scanned over generations and vmapped over states. Where `test` is true, the
+    mean is tested in place of the members (`test/returns`) and the state comes back as it was.
+    """
+
+    def update_step(
+        key: Array, state: TrainState, test: Any = False
+    ) -> tuple[TrainState, dict[str, Array]]:
+        ask_key, evaluate_key = jax.random.split(key)
+        population = Population(strategy.ask, ask_key, state.strategy, strategy.population_size)
+        evaluation = problem.evaluate(evaluate_key, population, state.problem, test)
+        updated = TrainState(
+            generation=state.generation + 1,
+            strategy=strategy.tell(ask_key, state.strategy, evaluation.fitness),
+            problem=evaluation.problem_state,
+        )
+        new_state = jax.tree.map(functools.partial(jnp.where, test), state, updated)
+        return new_state, fitness_metrics(evaluation.fitness) | evaluation.metrics
+
+    return update_step
+
+
+def run(
+    update_step: UpdateStep, key: Array, state: TrainState, num_generations: int
+) -> tuple[TrainState, dict[str, Array]]:
+    """Runs `num_generations` generations; generation g draws from `fold_in(key, g)`.
+
+    Returns the state and the metrics, stacked over generations. Not jitted here: jit what calls it.
+    A run cut in two draws the same bits, because the key depends on the generation alone.
+    """
+
+    def body(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
+        return update_step(jax.random.fold_in(key, state.generation), state)
+
+    return jax.lax.scan(body, state, length=num_generations)
+
+
+def fitness_metrics(fitness: Array) -> dict[str, Array]:
+    """Mean, standard deviation, maximum and minimum over the members that are finite, and the
+    number of members that are not."""
+    finite = jnp.where(jnp.isfinite(fitness), fitness, jnp.nan)
+    return {
+        "fitness/mean": jnp.nanmean(finite),
+        "fitness/std": jnp.nanstd(finite),
+        "fitness/max": jnp.nanmax(finite),
+        "fitness/min": jnp.nanmin(finite),
+        "fitness/non_finite": jnp.sum(~jnp.isfinite(fitness)),
+    }

@@ -1,0 +1,133 @@
+"""Test functions with known optima, as problems: fitness is minus the function's value.
+
+Each is shifted by a fixed random vector, so that its optimum lies nowhere special; a search that
+starts at the origin has to find it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxes.core import Evaluation, Population, Problem
+from jaxes.gaussian import CHUNK_SIZE
+
+Function = Callable[[Array], Array]  # z [D] -> value [], with its minimum 0 at z = 0
+
+
+class HParams(NamedTuple):
+    pass
+
+
+def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array]) -> Problem:
+    """The problem of maximizing a plain function.
+
+    Args:
+      fn: `solution [D] -> fitness []`, jittable.
+      initial_mean: `key -> mean [D]`.
+
+    Example:
+      >>> problem = function(lambda x: -jnp.sum((x - 3) ** 2), lambda key: jnp.zeros(10))
+    """
+
+    def init(key: Array, hparams: HParams | None = None) -> tuple[()]:
+        return ()
+
+    def evaluate(
+        key: Array, population: Population, problem_state: Any, test: Any = False
+    ) -> Evaluation:
+        members = jnp.arange(population.size, dtype=jnp.int32)
+        fitness = jax.lax.map(
+            lambda member: fn(population(member[None])[0]),
+            members,
+            batch_size=min(population.size, CHUNK_SIZE),
+        )
+        metrics = {"test/returns": fn(population.mean)[None]}
+        return Evaluation(fitness, problem_state, metrics)
+
+    return Problem(init, evaluate, initial_mean, HParams())
+
+
+def _shifted(fn: Function, num_dims: int, rotated: bool) -> Problem:
+    if not isinstance(num_dims, int) or num_dims < 1:
+        raise ValueError(f"num_dims must be a whole number of at least 1, got {num_dims!r}")
+    num_numbers = num_dims * num_dims if rotated else num_dims
+
+    def fitness(x: Array) -> Array:
+        key = jax.random.key(num_dims)  # constants of the problem, folded at compile time
+        numbers = jax.random.normal(key, (num_dims + num_numbers,), x.dtype)
+        z = x - optimum(num_dims, x.dtype)
+        if rotated:
+            q, _ = jnp.linalg.qr(numbers[num_dims:].reshape(num_dims, num_dims))
+            z = q @ z
+        return -fn(z)
+
+    return function(fitness, lambda key: jnp.zeros(num_dims))
+
+
+def optimum(num_dims: int, dtype: Any = jnp.float32) -> Array:
+    """The optimum `[D]` that all functions of this module share, uniform in [-3, 3]^D."""
+    return jax.random.uniform(jax.random.key(num_dims), (num_dims,), dtype, -3, 3)
+
+
+def _scales(num_dims: int, dtype: Any, ratio: float) -> Array:
+    return ratio ** (jnp.arange(num_dims, dtype=dtype) / max(num_dims - 1, 1))
+
+
+def sphere(num_dims: int = 10) -> Problem:
+    """Σ z_i²: the easiest function, equally scaled in all directions."""
+    return _shifted(lambda z: jnp.sum(z**2), num_dims, rotated=False)
+
+
+def ellipsoid(num_dims: int = 10) -> Problem:
+    """Σ 10^{6(i-1)/(D-1)} z_i²: separable, condition number 10⁶."""
+    return _shifted(_ellipsoid, num_dims, rotated=False)
+
+
+def rotated_ellipsoid(num_dims: int = 10) -> Problem:
+    """The ellipsoid in rotated coordinates: a diagonal covariance cannot fit it."""
+    return _shifted(_ellipsoid, num_dims, rotated=True)
+
+
+def rosenbrock(num_dims: int = 10) -> Problem:
+    """Σ 100 (u_{i+1} - u_i²)² + (1 - u_i)² with u = z + 1: a curved valley; not separable."""
+
+    def fn(z: Array) -> Array:
+        u = z + 1
+        return jnp.sum(100 * (u[1:] - u[:-1] ** 2) ** 2 + (1 - u[:-1]) ** 2)
+
+    return _shifted(fn, num_dims, rotated=False)
+
+
+def rastrigin(num_dims: int = 10) -> Problem:
+    """Σ z_i² + 10 (1 - cos 2πz_i): about 10^D local optima in a grid."""
+    return _shifted(
+        lambda z: jnp.sum(z**2 + 10 * (1 - jnp.cos(2 * jnp.pi * z))), num_dims, rotated=False
+    )
+
+
+def ackley(num_dims: int = 10) -> Problem:
+    """A nearly flat outer region with ripples and a narrow funnel at the optimum."""
+
+    def fn(z: Array) -> Array:
+        distance = jnp.sqrt(jnp.mean(z**2))
+        ripples = jnp.exp(jnp.mean(jnp.cos(2 * jnp.pi * z)))
+        return 20 * (1 - jnp.exp(-0.2 * distance)) + jnp.e - ripples
+
+    return _shifted(fn, num_dims, rotated=False)
+
+
+def _ellipsoid(z: Array) -> Array:
+    return jnp.sum(_scales(z.size, z.dtype, 1e6) * z**2)
+
+
+FUNCTIONS: dict[str, Callable[..., Problem]] = {
+    "ackley": ackley,
+    "ellipsoid": ellipsoid,
+    "rastrigin": rastrigin,
+    "rosenbrock": rosenbrock,
+    "rotated_ellipsoid": rotated_ellipsoid,
+    "sphere": sphere,
+}

@@ -1,0 +1,176 @@
+"""Policy search: the fitness of a parameter vector is the return of the policy that it makes."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from jaxes.core import Evaluation, Population, Problem
+from jaxes.policies import Params, PolicyFactory, PolicyState
+from jaxes.rollout import Environment, Job, Moments, rollout
+
+
+class HParams(NamedTuple):
+    alive_bonus: Array | float
+    observation_clip: Array | float
+
+
+class ObservationStatistics(NamedTuple):
+    """Of all observations so far: their number [], mean [O] and sum of squared deviations [O]."""
+
+    number: Array
+    mean: Array
+    squared_deviations: Array
+
+
+class State(NamedTuple):
+    observations: ObservationStatistics
+    hparams: HParams
+
+
+# Lanes that fill the device: more leave a CPU core's cache, fewer leave a GPU idle.
+LANES = {"cpu": 128, "gpu": 8192, "tpu": 8192}
+MIN_VARIANCE = 1e-4  # of an observation that hardly varies, so that it is not blown up
+
+
+def policy_search(
+    environment: Environment,
+    policy: PolicyFactory,
+    *,
+    episode_length: int,
+    num_episodes: int,
+    num_test_episodes: int,
+    normalize_observations: bool,
+    observation_clip: float,
+    alive_bonus: float,
+    num_lanes: int | None,
+    segment_length: int,
+) -> Problem:
+    """A `Problem` from an environment and a policy.
+
+    A member's fitness is the mean over `num_episodes` episodes of (return - alive_bonus · steps).
+    In a generation all members meet the same episodes (common random numbers), and each generation
+    draws new ones. Observations are normalized by statistics over all earlier generations.
+
+    See `jaxes.problems.brax` for the arguments.
+    """
+    for field, value in [
+        ("episode_length", episode_length),
+        ("num_episodes", num_episodes),
+        ("num_test_episodes", num_test_episodes),
+        ("segment_length", segment_length),
+        ("num_lanes", 1 if num_lanes is None else num_lanes),
+    ]:
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{field} must be a whole number of at least 1, got {value!r}")
+    if not observation_clip > 0:
+        raise ValueError(f"observation_clip must be positive, got {observation_clip!r}")
+
+    network = policy(environment.observation_size, environment.action_size)
+    template = jax.eval_shape(network.init, jax.random.key(0))
+    unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template))[
+        1
+    ]
+
+    defaults = HParams(alive_bonus, observation_clip)
+
+    def init(key: Array, hparams: HParams = defaults) -> State:
+        zeros = jnp.zeros(environment.observation_size, jnp.float32)
+        return State(
+            observations=ObservationStatistics(jnp.zeros((), jnp.float32), zeros, zeros),
+            hparams=jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), hparams),
+        )
+
+    def evaluate(
+        key: Array, population: Population, problem_state: State, test: Any = False
+    ) -> Evaluation:
+        # Jobs: member-major the population's episodes, then the mean's test episodes.
+        num_train_jobs = population.size * num_episodes
+        num_jobs = num_train_jobs + num_test_episodes
+        queue = (
+            jnp.where(test, num_train_jobs, 0),
+            jnp.where(test, num_jobs, num_train_jobs),
+        )
+
+        def start(jobs: Array) -> Job:
+            is_test = jobs >= num_train_jobs
+            members = jnp.minimum(jobs // num_episodes, population.size - 1)
+            solutions = jnp.where(is_test[:, None], population.mean, population(members))
+            # Test episodes are numbered on from the population's, so that they are fresh.
+            test_episodes = jobs - num_train_jobs + num_episodes
+            episodes = jnp.where(is_test, test_episodes, jobs % num_episodes)
+            keys = jax.vmap(partial(jax.random.fold_in, key))(episodes)
+            return Job(keys, jax.vmap(unravel)(solutions))
+
+        def act(
+            params: Params, policy_state: PolicyState, observation: Array
+        ) -> tuple[Array, PolicyState]:
+            if normalize_observations:
+                observation = normalize(observation, problem_state.observations)
+                clip = problem_state.hparams.observation_clip
+                observation = jnp.clip(observation, -clip, clip)
+            return network.apply(params, policy_state, observation)
+
+        episodes, utilization = rollout(
+            environment,
+            act,
+            network.initial_state,
+            start,
+            queue,
+            num_jobs=num_jobs,
+            num_lanes=min(num_lanes or LANES.get(jax.default_backend(), 1024), num_jobs),
+            episode_length=episode_length,
+            segment_length=segment_length,
+            centre=problem_state.observations.mean,
+        )
+
+        train = jax.tree.map(lambda leaf: leaf[:num_train_jobs], episodes)
+        score = train.total_reward - problem_state.hparams.alive_bonus * train.length
+        score = jnp.where(train.diverged, jnp.nan, score)
+        returns = train.total_reward.reshape(population.size, num_episodes).mean(axis=1)
+        metrics = {
+            "return/mean": returns.mean(),
+            "return/max": returns.max(),
+            "rollout/env_steps": train.length.sum(),
+            "rollout/episode_length": train.length.mean(),
+            "rollout/diverged": train.diverged.sum(),
+            "rollout/utilization": utilization,
+            "test/returns": episodes.total_reward[num_train_jobs:],
+        }
+        observations = merge(problem_state.observations, train.length.sum(), train.moments)
+        return Evaluation(
+            fitness=score.reshape(population.size, num_episodes).mean(axis=1),
+            problem_state=State(observations, problem_state.hparams),
+            metrics=metrics,
+        )
+
+    def initial_mean(key: Array) -> Array:
+        return ravel_pytree(network.init(key))[0]
+
+    return Problem(init, evaluate, initial_mean, defaults)
+
+
+def normalize(observation: Array, statistics: ObservationStatistics) -> Array:
+    """(x - mean) / standard deviation; the observation as it is while there are no statistics."""
+    variance = statistics.squared_deviations / jnp.maximum(statistics.number, 1)
+    variance = jnp.where(statistics.number > 0, jnp.maximum(variance, MIN_VARIANCE), 1)
+    return (observation - statistics.mean) / jnp.sqrt(variance)
+
+
+def merge(old: ObservationStatistics, count: Array, moments: Moments) -> ObservationStatistics:
+    """Adds episodes' moments [J, O] about the old mean (Chan, Golub & LeVeque 1983).
+
+    Sums run in the order of the jobs, so that they do not depend on lanes or devices.
+    """
+    total = old.number + count
+    first, second = jnp.sum(moments.first, axis=0), jnp.sum(moments.second, axis=0)
+    # About the old mean, old deviations sum to zero: only the new ones shift it.
+    shift = first / jnp.maximum(total, 1)
+    return ObservationStatistics(
+        number=total,
+        mean=old.mean + shift,
+        squared_deviations=old.squared_deviations + second - total * shift**2,
+    )

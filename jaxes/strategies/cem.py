@@ -1,0 +1,102 @@
+"""The cross-entropy method with a diagonal Gaussian and additive variance noise."""
+
+from math import ceil
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxes import weights
+from jaxes.core import Strategy
+from jaxes.gaussian import noise, sum_over_members
+from jaxes.strategies import base
+
+
+class HParams(NamedTuple):
+    sigma: Array | float
+    elite_fraction: Array | float
+    noise: Array | float
+    noise_decay: Array | float
+
+
+class State(NamedTuple):
+    mean: Array  # μ [D]
+    std: Array  # σ [D]
+    generation: Array  # t, int32 []
+    hparams: HParams
+
+
+def init(mean: Array, hparams: HParams) -> State:
+    std = jnp.full_like(mean, 1) * hparams.sigma
+    return State(mean, std, jnp.zeros((), jnp.int32), hparams)
+
+
+def ask(key: Array, state: State, members: Array) -> Array:
+    # x_i = μ + σ ε_i  ~ N(μ, diag(σ²))
+    return state.mean + state.std * noise(key, members, state.mean.size, state.mean.dtype)
+
+
+def tell(key: Array, state: State, fitness: Array) -> State:
+    elite = weights.elite(fitness, state.hparams.elite_fraction)  # 1/|I| for i in I, else 0
+
+    def moments(members: Array) -> tuple[Array, Array]:
+        epsilon = noise(key, members, state.mean.size, state.mean.dtype)
+        return elite[members] @ epsilon, elite[members] @ epsilon**2
+
+    # In units of σ: the elites' mean and variance about it.
+    first, second = sum_over_members(moments, fitness.size)
+    variance = jnp.maximum(second - first**2, 0)
+
+    # Szita & Lőrincz (2006): Z_t = max(Z_0 - t·decay, 0) is added to the variance.
+    hparams = state.hparams
+    added = jnp.maximum(hparams.noise - hparams.noise_decay * state.generation, 0)
+    floor = jnp.finfo(state.mean.dtype).tiny
+    return State(
+        mean=state.mean + state.std * first,
+        std=jnp.sqrt(jnp.maximum(state.std**2 * variance + added, floor)),
+        generation=state.generation + 1,
+        hparams=hparams,
+    )
+
+
+def cem(
+    population_size: int,
+    *,
+    sigma: float = 1.0,
+    elite_fraction: float = 0.1,
+    noise: float = 0.0,
+    noise_decay: float = 0.0,
+) -> Strategy:
+    """The (noisy) cross-entropy method: refit a diagonal Gaussian to the best members.
+
+    With I the best `elite_fraction · N` of the members x_i ~ N(μ, diag(σ²)):
+
+        μ  ← 1/|I| Σ_{i∈I} x_i
+        σ² ← 1/|I| Σ_{i∈I} (x_i - μ)² + Z_t,    Z_t = max(noise - noise_decay · t, 0)
+
+    Without noise the variance shrinks too early on noisy or deceptive problems; with it the method
+    keeps searching (on Tetris, by two orders of magnitude in score).
+
+    Args:
+      population_size: N, with at least one elite among them.
+      sigma: the initial standard deviation of every coordinate, > 0.
+      elite_fraction: |I|/N, in (0, 1].
+      noise: Z_0 ≥ 0, a variance. `noise=4` is the paper's constant noise.
+      noise_decay: decrease of Z a generation, ≥ 0. `noise=5, noise_decay=0.1` is the paper's
+        decreasing noise.
+
+    Raises:
+      ValueError: a value outside its range.
+
+    Example:
+      >>> strategy = jaxes.cem(population_size=100, sigma=10.0, noise=4.0)
+
+    Reference: Szita & Lőrincz, Learning Tetris using the noisy cross-entropy method (2006).
+    """
+    base.check("sigma", sigma, sigma > 0, "positive")
+    base.check("elite_fraction", elite_fraction, 0 < elite_fraction <= 1, "in (0, 1]")
+    base.check("noise", noise, noise >= 0, "at least 0")
+    base.check("noise_decay", noise_decay, noise_decay >= 0, "at least 0")
+    base.check_population_size(population_size, max(2, ceil(1 / elite_fraction - 1e-9)))
+    hparams = HParams(sigma, elite_fraction, noise, noise_decay)
+    return base.bind(init, ask, tell, hparams, population_size)

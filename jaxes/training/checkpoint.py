@@ -1,0 +1,78 @@
+"""Checkpoints of a train state, written in the background. The only module that imports orbax."""
+
+import logging
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from jax import Array
+
+from jaxes.core import TrainState
+
+
+class Checkpoints:
+    """A directory of checkpoints, one a saved generation; none is ever deleted.
+
+    A state is stored as a flat mapping from the names of its leaves (`.strategy.mean`) to arrays,
+    so that a checkpoint can be read without jaxes. A save that was cut off leaves no checkpoint.
+    """
+
+    def __init__(self, directory: Path, *, read_only: bool = False):
+        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax logs each save at info level
+        self._manager = ocp.CheckpointManager(
+            directory.resolve(),
+            item_handlers=ocp.StandardCheckpointHandler(),  # or there is no metadata to check
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=None,
+                create=not read_only,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
+            ),
+        )
+
+    def latest(self) -> int | None:
+        """The greatest generation that was saved."""
+        return self._manager.latest_step()
+
+    def save(self, generation: int, state: TrainState) -> None:
+        """Starts saving and returns; the copy is taken before it does. A generation that is there
+        already stays as it is."""
+        if generation in self._manager.all_steps():
+            return
+        if not self._manager.save(generation, args=ocp.args.StandardSave(_by_name(state))):
+            raise RuntimeError(f"orbax refused to save generation {generation}")
+
+    def restore(self, generation: int, template: TrainState) -> TrainState:
+        """The saved state, with the structure and placement of `template`.
+
+        Raises:
+          ValueError: the checkpoint has other leaves, shapes or dtypes than the template.
+        """
+        expected = _by_name(template)
+        saved = self._manager.item_metadata(generation)
+        for name in sorted(expected.keys() ^ saved.keys()):
+            where = "the checkpoint" if name in expected else "this strategy and problem"
+            raise ValueError(f"generation {generation}: {where} lacks {name}")
+        for name, leaf in expected.items():
+            if (saved[name].shape, saved[name].dtype) != (leaf.shape, leaf.dtype):
+                raise ValueError(
+                    f"generation {generation}: {name} was saved as {saved[name].dtype}"
+                    f"{list(saved[name].shape)}, this strategy and problem need {leaf.dtype}"
+                    f"{list(leaf.shape)}"
+                )
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
+        restored = self._manager.restore(generation, args=ocp.args.StandardRestore(abstract))
+        leaves = [restored[name] for name in expected]
+        return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+    def close(self) -> None:
+        """Waits until all saves are on disk."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _by_name(state: TrainState) -> dict[str, Array]:
+    return {
+        jax.tree_util.keystr(path): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]
+    }

@@ -1,0 +1,70 @@
+"""What a run shows while it goes on: a live bar on a terminal, plain lines elsewhere."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jaxes.training.metrics import Row
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Display:
+    """Shows progress; `console=None` shows nothing.
+
+    Use it as a context manager around the run.
+    """
+
+    def __init__(self, console: Console | None, generation: int, num_generations: int):
+        self._console = console
+        self._num_generations = num_generations
+        self._test_return = "-"
+        self._last_line = 0.0
+        self._progress = None
+        if console is not None and console.is_terminal:
+            self._progress = Progress(
+                TextColumn("generation {task.completed:.0f}/{task.total:.0f}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._task = self._progress.add_task(
+                "", total=num_generations, completed=generation, text=""
+            )
+
+    def __enter__(self) -> "Display":
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def say(self, text: str) -> None:
+        if self._console is not None:
+            self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+    def update(self, rows: list[Row], steps_per_second: float, seconds_left: float) -> None:
+        """Shows the last of `rows`."""
+        row = rows[-1]
+        tested = "test/return_mean" in row
+        if tested:
+            self._test_return = f"{row['test/return_mean']:,.1f}"
+        text = (
+            f"fitness {row['fitness/mean']:,.1f} (best {row['fitness/max']:,.1f})"
+            f"  return of the mean {self._test_return}"
+        )
+        if "rollout/env_steps" in row:
+            text += f"  {steps_per_second:,.0f} steps/s"
+        if self._progress is not None:
+            self._progress.update(self._task, completed=row["generation"], text=text)
+        elif tested or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self.say(
+                f"generation {row['generation']}/{self._num_generations}  {text}"
+                f"  {seconds_left:,.0f} s left"
+            )

@@ -1,0 +1,110 @@
+"""Where a run's metrics go: `metrics.jsonl` always, TensorBoard and Weights & Biases if asked."""
+
+import importlib.util
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Row = dict[str, Any]  # one generation: `generation` and numbers by `group/name`
+LoggerName = Literal["tensorboard", "wandb"]
+PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+
+
+class Sink(Protocol):
+    """Takes rows in the order of generations."""
+
+    def write(self, rows: list[Row]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """Appends rows to a file, one JSON object a line, flushed at each write.
+
+    A resumed run repeats the generations after its checkpoint, with the same numbers: rows that the
+    file holds already are kept and their repetition is skipped. A last line cut off by a kill is
+    completed by its repetition.
+    """
+
+    def __init__(self, path: Path):
+        rows, end = read_rows(path)
+        self.last_generation = rows[-1]["generation"] if rows else 0
+        self._file = path.open("ab")
+        self._file.truncate(end)
+
+    def write(self, rows: list[Row]) -> None:
+        new = [row for row in rows if row["generation"] > self.last_generation]
+        for row in new:
+            self._file.write(json.dumps(_finite(row)).encode() + b"\n")
+            self.last_generation = row["generation"]
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_rows(path: Path) -> tuple[list[Row], int]:
+    """The complete rows of a `metrics.jsonl`, and the offset at which they end."""
+    if not path.exists():
+        return [], 0
+    text = path.read_bytes()
+    end = text.rfind(b"\n") + 1
+    return [json.loads(line) for line in text[:end].splitlines()], end
+
+
+def _finite(row: Row) -> Row:
+    """JSON has no NaN or infinity: null stands for them."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
+
+
+class TensorBoard:
+    def __init__(self, run_dir: Path):
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(run_dir / "tensorboard"))
+
+    def write(self, rows: list[Row]) -> None:
+        for row in rows:
+            for name, value in row.items():
+                self._writer.add_scalar(name, value, row["generation"])
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WandB:
+    def __init__(self, run_dir: Path):
+        import wandb
+
+        self._run = wandb.init(
+            project="jaxes", id=run_dir.name, dir=str(run_dir), resume="allow", name=run_dir.name
+        )
+
+    def write(self, rows: list[Row]) -> None:
+        for row in rows:
+            self._run.log(row, step=row["generation"])
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def check_installed(loggers: tuple[LoggerName, ...]) -> None:
+    """Raises a ValueError for a logger that is unknown or whose package is missing."""
+    for name in loggers:
+        if name not in PACKAGES:
+            raise ValueError(f"loggers must be of {', '.join(PACKAGES)}, got {name!r}")
+        if importlib.util.find_spec(PACKAGES[name]) is None:
+            raise ValueError(
+                f"loggers: {name!r} needs the package {PACKAGES[name]}: pip install it"
+            )
+
+
+def open_sinks(run_dir: Path, loggers: tuple[LoggerName, ...]) -> list[Sink]:
+    """The run's `metrics.jsonl` and the loggers that were asked for."""
+    kinds: dict[str, Callable[[Path], Sink]] = {"tensorboard": TensorBoard, "wandb": WandB}
+    return [JsonLines(run_dir / "metrics.jsonl"), *(kinds[name](run_dir) for name in loggers)]
