@@ -172,39 +172,47 @@ def rollout(
         return lanes, num_steps
 
     def refill(lanes: Lanes, results: Episode, next_job: Array) -> tuple[Lanes, Episode, Array]:
-        ended = ~lanes.active & (lanes.job < last_job)
-        slot = jnp.where(ended, lanes.job, num_jobs)  # out of range: dropped
+        ended = ~lanes.active
+        slot = jnp.where(ended & (lanes.job < last_job), lanes.job, num_jobs)  # num_jobs: dropped
         results = jax.tree.map(
             lambda all_jobs, lane: all_jobs.at[slot].set(lane, mode="drop"), results, lanes.episode
         )
-        job = next_job + jnp.cumsum(ended, dtype=jnp.int32) - 1
-        job = jnp.where(ended, jnp.minimum(job, last_job), lanes.job)
+        # The k-th ended lane takes the k-th job of the queue; where that is empty, it goes idle.
+        job = jnp.minimum(next_job + jnp.cumsum(ended, dtype=jnp.int32) - 1, last_job)
+        job = jnp.where(ended, job, lanes.job)
 
         def restart(lanes: Lanes) -> Lanes:
             return jax.tree.map(partial(_where_lane, ended), fresh_lanes(job), lanes)
 
-        # With an empty queue the ended lanes only go idle.
-        lanes = jax.lax.cond(
-            jnp.any(ended) & (next_job < last_job), restart, lambda lanes: lanes, lanes
-        )
+        some = jnp.any(ended) & (next_job < last_job)
+        lanes = jax.lax.cond(some, restart, lambda lanes: lanes, lanes)
         next_job = jnp.minimum(next_job + jnp.sum(ended, dtype=jnp.int32), last_job)
         return lanes._replace(job=job), results, next_job
 
-    def body(carry):
+    def body(carry: tuple) -> tuple:
         lanes, results, next_job, total_steps = carry
-        lanes, num_steps = segment(lanes)
         lanes, results, next_job = refill(lanes, results, next_job)
+        lanes, num_steps = segment(lanes)
         return lanes, results, next_job, total_steps + num_steps
 
-    lanes = fresh_lanes(jnp.minimum(first_job + jnp.arange(num_lanes, dtype=jnp.int32), last_job))
+    # All lanes begin as ended, so that the first refill is like any other (and compiled once).
+    jobs = jnp.full(num_lanes, last_job)
+    lanes = jax.tree.map(_blank, jax.eval_shape(fresh_lanes, jobs))._replace(job=jobs)
     results = _zero_episodes(num_jobs, environment.observation_size)
-    next_job = jnp.minimum(first_job + num_lanes, last_job)
-    carry = (lanes, results, next_job, jnp.zeros((), jnp.int32))
     _, results, _, total_steps = jax.lax.while_loop(
-        lambda carry: jnp.any(carry[0].active), body, carry
+        lambda carry: jnp.any(carry[0].job < last_job) | (carry[2] < last_job),
+        body,
+        (lanes, results, first_job, jnp.zeros((), jnp.int32)),
     )
     useful_steps = jnp.sum(results.length.astype(jnp.float32))
     return RolloutResult(results, useful_steps / jnp.maximum(total_steps * float(num_lanes), 1))
+
+
+def _blank(leaf: jax.ShapeDtypeStruct) -> Array:
+    """An array of that shape and dtype, which may be that of a key."""
+    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.zeros(leaf.shape, leaf.dtype)
+    return jnp.broadcast_to(jax.random.key(0, impl=jax.random.key_impl(leaf)), leaf.shape)  # pyright: ignore
 
 
 def _zero_episodes(count: int, observation_size: int) -> Episode:

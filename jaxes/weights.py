@@ -38,7 +38,7 @@ def elite(fitness: Array, fraction: ArrayLike) -> Array:
 
 def centered_rank(fitness: Array) -> Array:
     """Ranks scaled to `[-0.5, 0.5]`, worst to best; they sum to zero (Salimans et al. 2017)."""
-    return by_rank(fitness, jnp.linspace(0.5, -0.5, fitness.size))
+    return by_rank(fitness, jnp.linspace(0.5, -0.5, fitness.size, dtype=fitness.dtype))
 
 
 def raw(fitness: Array) -> Array:

@@ -33,7 +33,8 @@ def init(mean: Array, hparams: HParams) -> State:
 
 def ask(key: Array, state: State, members: Array) -> Array:
     # x_i = μ + σ ε_i  ~ N(μ, diag(σ²))
-    return state.mean + state.std * noise(key, members, state.mean.size, state.mean.dtype)
+    epsilon = noise(key, members, state.mean.size, state.mean.dtype)
+    return state.mean[None] + state.std[None] * epsilon
 
 
 def tell(key: Array, state: State, fitness: Array) -> State:

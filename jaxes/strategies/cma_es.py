@@ -3,6 +3,7 @@
 Equation numbers and symbols: Hansen, The CMA Evolution Strategy: A Tutorial, arXiv:1604.00772.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -50,8 +51,8 @@ def constants(population_size: int, dim: int) -> Constants:
     lam, n = population_size, dim
     mu = lam // 2
     raw = np.log((lam + 1) / 2) - np.log(np.arange(1, lam + 1))  # (49)
-    mu_eff = raw[:mu].sum() ** 2 / (raw[:mu] ** 2).sum()  # Table 1
-    mu_eff_minus = raw[mu:].sum() ** 2 / (raw[mu:] ** 2).sum()
+    mu_eff = float(raw[:mu].sum() ** 2 / (raw[:mu] ** 2).sum())  # Table 1
+    mu_eff_minus = float(raw[mu:].sum() ** 2 / (raw[mu:] ** 2).sum())
 
     c_1 = 2 / ((n + 1.3) ** 2 + mu_eff)  # (57)
     # (58), α_cov = 2; 1e-8 keeps (52) positive where λ is large.
@@ -73,11 +74,11 @@ def constants(population_size: int, dim: int) -> Constants:
         weights=weights,
         mu_eff=mu_eff,
         c_sigma=c_sigma,
-        d_sigma=1 + 2 * max(0.0, np.sqrt((mu_eff - 1) / (n + 1)) - 1) + c_sigma,  # (55)
+        d_sigma=1 + 2 * max(0.0, math.sqrt((mu_eff - 1) / (n + 1)) - 1) + c_sigma,  # (55)
         c_c=(4 + mu_eff / n) / (n + 4 + 2 * mu_eff / n),  # (56)
         c_1=c_1,
         c_mu=c_mu,
-        chi_n=np.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n**2)),  # E‖N(0, I)‖
+        chi_n=math.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n**2)),  # E‖N(0, I)‖
         eigen_gap=max(1, int(1 / ((c_1 + c_mu) * n * 10))),  # B.2, as in pycma
     )
 
@@ -99,8 +100,8 @@ def init(mean: Array, hparams: HParams) -> State:
 
 def ask(key: Array, state: State, members: Array) -> Array:
     z = noise(key, members, state.mean.size, state.mean.dtype)  # ~ N(0, I)   (38)
-    y = (z * state.D) @ state.B.T  # ~ N(0, C)   (39)
-    return state.mean + state.sigma * y  # ~ N(m, σ²C)   (40)
+    y = (z * state.D[None]) @ state.B.T  # ~ N(0, C)   (39)
+    return state.mean[None] + state.sigma * y  # ~ N(m, σ²C)   (40)
 
 
 def tell(key: Array, state: State, fitness: Array) -> State:
@@ -110,11 +111,11 @@ def tell(key: Array, state: State, fitness: Array) -> State:
 
     def moments(members: Array) -> tuple[Array, Array]:
         z = noise(key, members, n, dtype)
-        y = (z * state.D) @ state.B.T
+        y = (z * state.D[None]) @ state.B.T
         # (46): w°_i = w_i, or w_i n/‖C^{-1/2} y_i‖² where negative; and C^{-1/2} y_i = B z_i.
         w_i = w[members]
         w_circle = w_i * jnp.where(w_i >= 0, 1, n / (jnp.sum(z**2, axis=1) + 1e-8))
-        return jnp.maximum(w_i, 0) @ z, (y.T * w_circle) @ y
+        return jnp.maximum(w_i, 0) @ z, (y * w_circle[:, None]).T @ y
 
     z_w, rank_mu = sum_over_members(moments, fitness.size)
 
@@ -124,7 +125,7 @@ def tell(key: Array, state: State, fitness: Array) -> State:
 
     # Step-size control (43), (44); C^{-1/2} ⟨y⟩_w = B ⟨z⟩_w
     whitened = state.B @ z_w
-    p_sigma = (1 - c.c_sigma) * state.p_sigma + np.sqrt(
+    p_sigma = (1 - c.c_sigma) * state.p_sigma + math.sqrt(
         c.c_sigma * (2 - c.c_sigma) * c.mu_eff
     ) * whitened
     norm_p_sigma = jnp.linalg.norm(p_sigma)
@@ -134,16 +135,16 @@ def tell(key: Array, state: State, fitness: Array) -> State:
     generation = state.generation + 1
     correction = jnp.sqrt(1 - (1 - c.c_sigma) ** (2 * (generation.astype(dtype) + 1)))
     h_sigma = (norm_p_sigma / correction < (1.4 + 2 / (n + 1)) * c.chi_n).astype(dtype)
-    p_c = (1 - c.c_c) * state.p_c + h_sigma * np.sqrt(c.c_c * (2 - c.c_c) * c.mu_eff) * y_w
+    p_c = (1 - c.c_c) * state.p_c + h_sigma * math.sqrt(c.c_c * (2 - c.c_c) * c.mu_eff) * y_w
     delta_h = (1 - h_sigma) * c.c_c * (2 - c.c_c)
     C = (
-        (1 + c.c_1 * delta_h - c.c_1 - c.c_mu * c.weights.sum()) * state.C
+        (1 + c.c_1 * delta_h - c.c_1 - c.c_mu * float(c.weights.sum())) * state.C
         + c.c_1 * jnp.outer(p_c, p_c)
         + c.c_mu * rank_mu
     )
 
     C, B, D = _decompose_every(c.eigen_gap, generation, C, state.B, state.D)
-    tiny = np.sqrt(jnp.finfo(dtype).tiny)
+    tiny = math.sqrt(jnp.finfo(dtype).tiny)
     return State(
         mean=mean,
         sigma=jnp.clip(sigma, tiny, 1 / tiny),

@@ -37,7 +37,7 @@ def init(mean: Array, hparams: HParams, *, optimizer: Optimizer, **_) -> State:
 def ask(key: Array, state: State, members: Array, *, antithetic: bool, **_) -> Array:
     # θ_i = μ + σ ε_i
     epsilon = noise(key, members, state.mean.size, state.mean.dtype, antithetic=antithetic)
-    return state.mean + state.hparams.sigma * epsilon
+    return state.mean[None] + state.hparams.sigma * epsilon
 
 
 def tell(

@@ -1,0 +1,218 @@
+"""What holds for every strategy, over the registry."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxes
+
+N, D = 24, 5
+SETTINGS = {  # what each needs to find the optimum of a function scaled like 1
+    "cem": {"sigma": 1.0, "elite_fraction": 0.25, "noise": 0.1, "noise_decay": 0.002},
+    "cma_es": {"sigma": 1.0},
+    "nes": {"sigma": 0.3, "learning_rate": 0.001},
+    "openai_es": {"sigma": 0.1, "learning_rate": 0.1, "weight_decay": 0.0},
+}
+
+
+@pytest.fixture(params=sorted(jaxes.STRATEGIES))
+def strategy(request):
+    return jaxes.STRATEGIES[request.param](N, **SETTINGS[request.param])
+
+
+@pytest.fixture
+def state(strategy):
+    """A state some generations away from its initial one."""
+    state = strategy.init(jnp.linspace(-1.0, 1.0, D))
+    for generation in range(3):
+        key = jax.random.key(generation)
+        state = strategy.tell(key, state, target(strategy.ask(key, state)))
+    return state
+
+
+def target(solutions):
+    """Asymmetric, so that a sign error shows: the optimum is at (1, 2, ..., D) / D."""
+    scale = jnp.arange(1.0, D + 1) ** 2
+    deviation = solutions - jnp.arange(1.0, D + 1)[None] / D
+    return -jnp.sum(scale[None] * deviation**2, axis=1)
+
+
+def assert_trees_equal(left, right):
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_registry_is_covered():
+    assert set(SETTINGS) == set(jaxes.STRATEGIES)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_tell_is_a_fixed_point_of_shapes_and_dtypes(strategy, dtype, float64):
+    key = jax.random.key(0)
+    state = strategy.init(jnp.zeros(D, dtype))
+    solutions = strategy.ask(key, state)
+    assert solutions.shape == (N, D)
+    assert solutions.dtype == dtype
+    told = strategy.tell(key, state, target(solutions))
+    for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(told), strict=True):
+        assert (before.shape, before.dtype, before.weak_type) == (
+            after.shape,
+            after.dtype,
+            after.weak_type,
+        )
+        assert not before.weak_type
+        assert before.dtype in (dtype, jnp.int32)
+
+
+def test_a_run_traces_once(strategy):
+    traces = []
+
+    @jax.jit
+    def generation(key, state):
+        traces.append(1)
+        return strategy.tell(key, state, target(strategy.ask(key, state)))
+
+    state = strategy.init(jnp.zeros(D))
+    for i in range(3):
+        state = generation(jax.random.key(i), state)
+    assert len(traces) == 1
+
+
+def test_any_subset_of_the_population_is_the_same_members(strategy, state):
+    key = jax.random.key(7)
+    everyone = strategy.ask(key, state)
+    members = jnp.array([N - 1, 0, 5, 5])
+    np.testing.assert_allclose(strategy.ask(key, state, members), everyone[members], rtol=1e-5)
+
+
+def test_solutions_have_the_mean_of_the_state(strategy, state):
+    keys = jax.random.split(jax.random.key(1), 500)
+    solutions = jax.vmap(lambda key: strategy.ask(key, state))(keys).reshape(-1, D)
+    error = (solutions.mean(axis=0) - state.mean) / (
+        solutions.std(axis=0) / np.sqrt(len(solutions))
+    )
+    assert np.abs(error).max() < 5
+
+
+def test_the_same_key_draws_the_same_bits(strategy, state):
+    key = jax.random.key(3)
+    first, second = strategy.ask(key, state), strategy.ask(key, state)
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, strategy.ask(jax.random.key(4), state))
+
+
+def test_vmap_over_hyperparameters_equals_the_loop(strategy):
+    batch = [jax.tree.map(lambda x, s=s: x * s, strategy.hparams) for s in (0.5, 1.0)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *batch)
+
+    def short_run(hparams):
+        state = strategy.init(jnp.zeros(D), hparams)
+        for i in range(4):
+            key = jax.random.key(i)
+            state = strategy.tell(key, state, target(strategy.ask(key, state)))
+        return state
+
+    mapped = jax.vmap(short_run)(stacked)
+    for i, hparams in enumerate(batch):
+        looped = short_run(jax.tree.map(jnp.asarray, hparams))
+        for a, b in zip(jax.tree.leaves(mapped), jax.tree.leaves(looped), strict=True):
+            np.testing.assert_allclose(a[i], b, rtol=2e-4, atol=2e-5)
+    assert not np.allclose(mapped.mean[0], mapped.mean[1])  # the numbers do matter
+
+
+@pytest.mark.parametrize("fitness", [jnp.full(N, 3.0), jnp.full(N, jnp.nan)], ids=["equal", "nan"])
+def test_a_generation_without_information_changes_nothing(strategy, state, fitness):
+    assert_trees_equal(strategy.tell(jax.random.key(0), state, fitness), state)
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf, 1e38, -1e38])
+def test_bad_fitness_leaves_the_state_finite(strategy, state, bad):
+    key = jax.random.key(0)
+    fitness = target(strategy.ask(key, state)).at[:3].set(bad)
+    told = strategy.tell(key, state, fitness)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(told))
+    assert not np.array_equal(told.mean, state.mean)
+
+
+def test_nan_counts_as_the_worst(strategy, state):
+    key = jax.random.key(0)
+    fitness = target(strategy.ask(key, state))
+    worst = jnp.argmin(fitness)
+    assert_trees_equal(
+        strategy.tell(key, state, fitness.at[worst].set(jnp.nan)),
+        strategy.tell(
+            key, state, fitness.at[worst].set(jnp.sort(fitness)[1] - worst_gap(strategy))
+        ),
+    )
+
+
+def worst_gap(strategy):
+    """By how much NaN lies below the worst finite fitness: not at all where ranks do not count."""
+    return 0.0 if strategy.hparams == jaxes.nes(N, **SETTINGS["nes"]).hparams else 1.0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_finds_an_asymmetric_optimum(strategy, seed):
+    def generation(state, key):
+        return strategy.tell(key, state, target(strategy.ask(key, state))), None
+
+    start = strategy.init(jnp.full(D, -1.0))
+    keys = jax.random.split(jax.random.key(seed), 3000)
+    state, _ = jax.jit(lambda state: jax.lax.scan(generation, state, keys))(start)
+    distance = np.abs(state.mean - jnp.arange(1.0, D + 1) / D)
+    assert distance.max() < 0.1
+
+
+def test_stays_finite_long_after_convergence(strategy):
+    def generation(state, key):
+        return strategy.tell(key, state, target(strategy.ask(key, state))), None
+
+    keys = jax.random.split(jax.random.key(0), 5000)
+    start = strategy.init(jnp.zeros(D))
+    state, _ = jax.jit(lambda state: jax.lax.scan(generation, state, keys))(start)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    assert np.isfinite(strategy.ask(keys[0], state)).all()
+
+
+def test_a_linear_function_keeps_the_state_finite(strategy):
+    def generation(state, key):
+        solutions = strategy.ask(key, state)
+        return strategy.tell(key, state, solutions @ jnp.arange(1.0, D + 1)), None
+
+    keys = jax.random.split(jax.random.key(0), 1000)
+    start = strategy.init(jnp.zeros(D))
+    state, _ = jax.jit(lambda state: jax.lax.scan(generation, state, keys))(start)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_wrong_shapes_are_refused(strategy, state):
+    with pytest.raises(ValueError, match=rf"fitness must have the shape \[{N}\]"):
+        strategy.tell(jax.random.key(0), state, jnp.zeros(N - 1))
+    with pytest.raises(ValueError, match="mean must be a float vector"):
+        strategy.init(jnp.zeros((2, 3)))
+    with pytest.raises(ValueError, match="mean must be a float vector"):
+        strategy.init(jnp.zeros(3, jnp.int32))
+
+
+@pytest.mark.parametrize(
+    ("name", "population_size", "settings", "message"),
+    [
+        ("cem", 8, {}, "population_size must be a whole number of at least 10, got 8"),
+        ("cem", 32, {"elite_fraction": 0.0}, r"elite_fraction must be in \(0, 1\], got 0.0"),
+        ("cem", 32, {"noise": -1.0}, "noise must be at least 0"),
+        ("cma_es", 3, {}, "population_size must be a whole number of at least 4, got 3"),
+        ("cma_es", 8.0, {}, "population_size must be a whole number"),
+        ("cma_es", 8, {"sigma": -1.0}, "sigma must be positive, got -1.0"),
+        ("cma_es", 8, {"sigma": float("nan")}, "sigma must be positive, got nan"),
+        ("openai_es", 7, {}, "even for antithetic pairs, got 7"),
+        ("openai_es", 8, {"optimizer": "sdg"}, "optimizer must be one of sgd"),
+        ("openai_es", 8, {"weights": "rank"}, "weights must be one of centered_rank, raw"),
+        ("openai_es", 8, {"weight_decay": -0.1}, "weight_decay must be at least 0"),
+        ("nes", 8, {"learning_rate": 0.0}, "learning_rate must be positive"),
+    ],
+)
+def test_bad_settings_are_refused(name, population_size, settings, message):
+    with pytest.raises(ValueError, match=message):
+        jaxes.STRATEGIES[name](population_size, **settings)

@@ -1,0 +1,92 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxes
+from jaxes.problems import functions
+
+
+@pytest.fixture
+def parts():
+    strategy, problem = jaxes.cma_es(8), functions.rosenbrock(4)
+    return strategy, problem, jaxes.init(jax.random.key(0), strategy, problem)
+
+
+def assert_trees_equal(left, right):
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_update_is_ask_evaluate_tell(parts):
+    strategy, problem, state = parts
+    key = jax.random.key(1)
+    new, metrics = jaxes.make_update_step(strategy, problem)(key, state)
+    ask_key, evaluate_key = jax.random.split(key)
+    population = jaxes.Population(strategy.ask, ask_key, state.strategy, 8)
+    evaluation = problem.evaluate(evaluate_key, population, state.problem)
+    expected = strategy.tell(ask_key, state.strategy, evaluation.fitness)
+    assert_trees_equal(new.strategy, expected)
+    assert new.generation == 1
+    np.testing.assert_allclose(metrics["fitness/max"], evaluation.fitness.max())
+
+
+def test_a_run_cut_in_two_is_the_same_run(parts):
+    strategy, problem, state = parts
+    step = jaxes.make_update_step(strategy, problem)
+    key = jax.random.key(2)
+    run = jax.jit(jaxes.run, static_argnums=(0, 3))
+    whole, metrics = run(step, key, state, 10)
+    middle, _ = run(step, key, state, 4)
+    end, last = run(step, key, middle, 6)
+    assert_trees_equal(whole, end)
+    np.testing.assert_array_equal(metrics["fitness/mean"][4:], last["fitness/mean"])
+    assert whole.generation == 10
+
+
+def test_a_test_leaves_the_state_as_it_was(parts):
+    strategy, problem, state = parts
+    step = jax.jit(jaxes.make_update_step(strategy, problem))
+    same, metrics = step(jax.random.key(3), state, True)
+    assert_trees_equal(same, state)
+    optimum = functions.optimum(4)
+    at_optimum = state._replace(strategy=state.strategy._replace(mean=optimum))
+    _, metrics = step(jax.random.key(3), at_optimum, True)
+    np.testing.assert_allclose(metrics["test/returns"], 0, atol=1e-6)
+
+
+def test_states_can_be_vmapped(parts):
+    strategy, problem, _ = parts
+    step = jaxes.make_update_step(strategy, problem)
+    keys = jax.random.split(jax.random.key(4), 3)
+    states = jax.vmap(lambda key: jaxes.init(key, strategy, problem))(keys)
+    mapped, _ = jax.vmap(step)(keys, states)
+    for i in range(3):
+        single, _ = step(keys[i], jax.tree.map(lambda leaf, i=i: leaf[i], states))
+        np.testing.assert_allclose(mapped.strategy.mean[i], single.strategy.mean, rtol=1e-5)
+
+
+def test_fitness_metrics_leave_out_what_is_not_finite():
+    metrics = jaxes.core.fitness_metrics(jnp.array([1.0, jnp.nan, 3.0, -jnp.inf]))
+    assert metrics["fitness/mean"] == 2
+    assert metrics["fitness/max"] == 3
+    assert metrics["fitness/min"] == 1
+    assert metrics["fitness/non_finite"] == 2
+
+
+def test_import_starts_no_backend_and_says_nothing(tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import warnings; warnings.simplefilter('error', UserWarning)\n"
+        "import jaxes, jaxes.cli, sys\n"
+        "from jax._src import xla_bridge\n"
+        "assert not xla_bridge._backends\n"
+        "assert 'brax' not in sys.modules and 'mujoco' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,83 @@
+"""The contract of weights, and each of them against its definition."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxes import weights
+
+FITNESS = jnp.array([3.0, -1.0, 7.0, 0.5, 2.0, 11.0])
+FUNCTIONS = {
+    "elite": partial(weights.elite, fraction=0.5),
+    "centered_rank": weights.centered_rank,
+    "raw": weights.raw,
+}
+
+
+@pytest.fixture(params=sorted(FUNCTIONS))
+def shape(request):
+    return FUNCTIONS[request.param]
+
+
+def test_definitions():
+    np.testing.assert_allclose(weights.elite(FITNESS, 0.5), np.array([1, 0, 1, 0, 0, 1]) / 3)
+    expected = np.array([3, 0, 4, 1, 2, 5]) / 5 - 0.5
+    np.testing.assert_allclose(weights.centered_rank(FITNESS), expected, atol=1e-7)
+    np.testing.assert_array_equal(weights.raw(FITNESS), FITNESS)
+
+
+def test_elites_sum_to_one_for_any_traced_fraction():
+    sums = jax.vmap(lambda fraction: weights.elite(FITNESS, fraction).sum())
+    np.testing.assert_allclose(sums(jnp.linspace(0.01, 1.0, 50)), 1, rtol=1e-6)
+
+
+def test_permutations_commute(shape):
+    order = jnp.array([4, 2, 0, 5, 1, 3])
+    np.testing.assert_array_equal(shape(FITNESS[order]), shape(FITNESS)[order])
+
+
+def test_nan_weighs_as_little_as_anything(shape):
+    for bad in range(FITNESS.size):
+        shaped = shape(FITNESS.at[bad].set(jnp.nan))
+        assert np.isfinite(shaped).all()
+        assert shaped[bad] == shaped.min()
+
+
+def test_infinities_keep_their_order(shape):
+    shaped = shape(FITNESS.at[0].set(jnp.inf).at[5].set(-jnp.inf))
+    assert np.isfinite(shaped).all()
+    assert shaped[0] == shaped.max()
+    assert shaped[5] == shaped.min()
+
+
+def test_ties_share(shape):
+    shaped = shape(jnp.array([1.0, 5.0, 5.0, 5.0, 0.0, 2.0]))
+    assert shaped[1] == shaped[2] == shaped[3]
+    np.testing.assert_allclose(
+        weights.elite(jnp.array([1.0, 5.0, 5.0, 5.0, 0.0, 5.0]), 0.5),
+        [0, 0.25, 0.25, 0.25, 0, 0.25],
+    )
+
+
+def test_ranks_ignore_monotone_transformations():
+    for name in ("elite", "centered_rank"):
+        np.testing.assert_array_equal(
+            FUNCTIONS[name](FITNESS), FUNCTIONS[name](1000 * jnp.exp(FITNESS))
+        )
+
+
+@pytest.mark.parametrize(
+    ("fitness", "expected"),
+    [
+        ([1.0, 1.0, 1.0], False),
+        ([jnp.nan] * 3, False),
+        ([jnp.nan, 2.0, 2.0], False),
+        ([1.0, 1.0, 1.5], True),
+        ([-jnp.inf, 1.0, 1.0], True),
+    ],
+)
+def test_is_informative(fitness, expected):
+    assert bool(weights.is_informative(jnp.array(fitness))) is expected
