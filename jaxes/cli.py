@@ -84,15 +84,18 @@ def _resume(options: Any, console: Console) -> None:
 
 def _run(settings: Any, run_dir: Path, options: Any, console: Console, resume: bool) -> None:
     problem, strategy, training = settings.build()
-    result = jaxes.train(
-        problem,
-        strategy,
-        **training,
-        run_dir=run_dir,
-        resume=resume,
-        console=console,
-        config=settings.to_yaml(),
-    )
+    try:
+        result = jaxes.train(
+            problem,
+            strategy,
+            **training,
+            run_dir=run_dir,
+            resume=resume,
+            console=console,
+            config=settings.to_yaml(),
+        )
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(f"{interrupt}; go on with: jaxes resume {run_dir}") from interrupt
     _say_result(result, console)
     console.print(
         f"run: {run_dir}\n"

@@ -197,7 +197,14 @@ def rollout(
 
     # All lanes begin as ended, so that the first refill is like any other (and compiled once).
     jobs = jnp.full(num_lanes, last_job)
-    lanes = jax.tree.map(_blank, jax.eval_shape(fresh_lanes, jobs))._replace(job=jobs)
+    any_key = start(jobs).key[0]
+
+    def blank(leaf: jax.ShapeDtypeStruct) -> Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):  # an environment may keep one
+            return jnp.broadcast_to(any_key, leaf.shape)
+        return jnp.zeros(leaf.shape, leaf.dtype)
+
+    lanes = jax.tree.map(blank, jax.eval_shape(fresh_lanes, jobs))._replace(job=jobs)
     results = _zero_episodes(num_jobs, environment.observation_size)
     _, results, _, total_steps = jax.lax.while_loop(
         lambda carry: jnp.any(carry[0].job < last_job) | (carry[2] < last_job),
@@ -206,13 +213,6 @@ def rollout(
     )
     useful_steps = jnp.sum(results.length.astype(jnp.float32))
     return RolloutResult(results, useful_steps / jnp.maximum(total_steps * float(num_lanes), 1))
-
-
-def _blank(leaf: jax.ShapeDtypeStruct) -> Array:
-    """An array of that shape and dtype, which may be that of a key."""
-    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jnp.zeros(leaf.shape, leaf.dtype)
-    return jnp.broadcast_to(jax.random.key(0, impl=jax.random.key_impl(leaf)), leaf.shape)  # pyright: ignore
 
 
 def _zero_episodes(count: int, observation_size: int) -> Episode:

@@ -18,6 +18,7 @@ EPISODE_LENGTH = 20
 class Walk(NamedTuple):
     position: jax.Array
     steps_left: jax.Array
+    key: jax.Array  # unused: an environment with noise would keep one
 
 
 def walk(breaks_at=None, limit=np.inf):
@@ -32,11 +33,13 @@ def walk(breaks_at=None, limit=np.inf):
 
     def reset(key):
         position_key, length_key = jax.random.split(key)
-        state = Walk(jax.random.normal(position_key), jax.random.randint(length_key, (), 1, 31))
+        state = Walk(
+            jax.random.normal(position_key), jax.random.randint(length_key, (), 1, 31), key
+        )
         return state, observe(state)
 
     def step(state, action):
-        state = Walk(state.position + action[0], state.steps_left - 1)
+        state = Walk(state.position + action[0], state.steps_left - 1, state.key)
         reward = state.position
         if breaks_at is not None:
             reward = jnp.where(state.steps_left == breaks_at, jnp.nan, reward)

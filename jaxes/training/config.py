@@ -115,7 +115,7 @@ class Config:
             self._model: Any = model.model_validate_json(json.dumps(data))
         except ValidationError as error:
             raise ConfigError("; ".join(_explain(e, model) for e in error.errors())) from error
-        except TypeError as error:  # a date, say: YAML knows types that JSON does not
+        except TypeError as error:  # YAML knows types that JSON does not, such as !!set
             raise ConfigError(str(error)) from error
         self.resolved: dict[str, Any] = self._model.model_dump(mode="json", exclude_none=True)
 
@@ -245,7 +245,12 @@ def _in_section(section: str) -> Iterator[None]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as in YAML 1.2."""
+    """YAML as of version 1.2: 1e-3 is a number, and 2026-11-23 a string."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        letter: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":timestamp")]
+        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 _Loader.add_implicit_resolver(

@@ -1,0 +1,166 @@
+"""The command line in this process: what it refuses, and what it lists."""
+
+import json
+
+import pytest
+import yaml
+
+from jaxes import cli
+from jaxes.training import config
+
+SPHERE = """# A sphere.
+problem: {name: sphere, num_dims: 4}
+strategy: {name: cma_es, population_size: 10, cem: {elite_fraction: 0.5}}
+training: {num_generations: 1e1}
+"""
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sphere.yaml").write_text(SPHERE.replace("1e1", "10"))
+    return tmp_path
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+REFUSED = [
+    ("strategy.name=cen", "strategy.name: unknown value 'cen'; allowed: cem, cma_es"),
+    ("strategy.name=cen", "did you mean 'cem'?"),
+    ("strategy.cem.elite_fractoin=0.1", "strategy.cem.elite_fractoin: unknown field; allowed:"),
+    ("strategy.cem.elite_fractoin=0.1", "did you mean 'elite_fraction'?"),
+    ("strategy.cma_es.sigma=-1", "strategy.cma_es.sigma must be positive, got -1"),
+    (
+        "strategy.cma_es.sigma=big",
+        "strategy.cma_es.sigma: input should be a valid number, got 'big'",
+    ),
+    ("strategy.cma_es.sigma=.nan", "strategy.cma_es.sigma: input should be a finite number"),
+    ("strategy.population_size=3", "strategy.population_size must be a whole number of at least 4"),
+    ("strategy.population_size=true", "strategy.population_size: input should be a valid integer"),
+    ("problem.num_dims=0", "problem.num_dims must be a whole number of at least 1, got 0"),
+    ("problem.name=spere", "problem.name: unknown value 'spere'"),
+    ("problem.env_name=ant", "problem.env_name: unknown field; allowed: name, num_dims"),
+    ("policy.name=mlp", "policy: the problem 'sphere' takes no policy"),
+    ("training.num_generations=0", "training.num_generations must be a whole number"),
+    ("training.num_generation=5", "did you mean 'num_generations'?"),
+    ("training.loggers=[wandb]", "training.loggers: 'wandb' needs the package wandb"),
+    ("training=5", "training: expected a section, got 5"),
+    ("trainin.seed=5", "trainin: unknown field"),
+    ("training.seed.x=5", "training.seed: input should be a valid integer"),
+    ("training.seed", "--set training.seed: expected key.path=value"),
+    ("=5", "--set =5: expected key.path=value"),
+    ("training.seed=[", "--set training.seed=[: '[' is not a YAML value"),
+    ("training.seed=2020-01-01", "training.seed"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), REFUSED)
+def test_bad_input_is_one_clear_line(override, message, capsys, workplace):
+    before = set(workplace.iterdir())
+    assert run("train", "sphere.yaml", "--set", override) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("jaxes: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert set(workplace.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["problem.env_name=hoper"], "got 'hoper'; did you mean 'hopper'?"),
+        (["problem.env_name=swimmer"], "brax's 'swimmer' fails in its own code"),
+        (["problem.backend=sprong"], "problem.backend: unknown value 'sprong'; allowed: spring"),
+        (["policy.name=mpl"], "policy.name: unknown value 'mpl'; allowed: mlp, linear, gru"),
+        (["policy.hidden=[8, 0]"], "policy.hidden must hold whole numbers"),
+        (["policy.hidden=[a]"], "policy.hidden.0: input should be a valid integer, got 'a'"),
+        (["problem.episode_length=0"], "problem.episode_length must be a whole number"),
+        (
+            ["strategy.name=openai_es", "strategy.population_size=7"],
+            "strategy.population_size must be a whole number of at least 2, even",
+        ),
+        (["strategy.openai_es.optimizer=adm"], "unknown value 'adm'; allowed: sgd, adam"),
+    ],
+)
+def test_bad_input_to_brax_is_one_clear_line(overrides, message, capsys, workplace):
+    before = set(workplace.iterdir())
+    sets = [part for override in overrides for part in ("--set", override)]
+    assert run("train", "quickstart", *sets) == 2
+    _, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+    assert set(workplace.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "nothing.yaml"), "no file 'nothing.yaml', nor is it bundled; allowed:"),
+        (("train", "list.yaml"), "list.yaml: not a config"),
+        (("train", "broken.yaml"), "broken.yaml: not YAML"),
+        (("train", "binary.yaml"), "binary.yaml: "),
+        (("train", "."), "no file '.'"),
+        (("train", "sphere.yaml", "--run-dir", "sphere.yaml"), "sphere.yaml is not a directory"),
+        (("resume", "nowhere"), "run: nowhere holds no run"),
+        (("evaluate", "nowhere"), "run: nowhere holds no run"),
+    ],
+)
+def test_bad_files_are_one_clear_line(arguments, message, capsys, workplace):
+    (workplace / "list.yaml").write_text("- 1\n- 2\n")
+    (workplace / "broken.yaml").write_text("a: [1\nb: }")
+    (workplace / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert run(*arguments) == 2
+    _, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_train_evaluate_resume(capsys, workplace):
+    assert run("train", "sphere.yaml", "--run-dir", "run", "--set", "training.seed=7") == 0
+    out, _ = capsys.readouterr()
+    assert "jaxes evaluate run" in out
+    resolved = yaml.safe_load((workplace / "run" / "config.yaml").read_text())
+    assert resolved["training"]["seed"] == 7
+    assert resolved["strategy"]["cma_es"] == {"sigma": 0.5}  # defaults are filled in
+    assert resolved["strategy"]["cem"]["elite_fraction"] == 0.5
+
+    assert run("train", "sphere.yaml", "--run-dir", "run") == 2
+    assert "already holds a run" in capsys.readouterr().err
+
+    assert run("evaluate", "run", "--episodes", "3", "--json") == 0
+    evaluated = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert run("resume", "run", "--json") == 0
+    resumed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert resumed["generation"] == evaluated["generation"] == 10
+    assert resumed["return_mean"] == pytest.approx(evaluated["return_mean"], rel=1e-5)
+    assert evaluated["episodes"] == 3
+    assert run("evaluate", "run", "--episodes", "0") == 2
+
+
+def test_a_resolved_config_resolves_to_itself(workplace):
+    first = config.load("sphere.yaml")
+    (workplace / "resolved.yaml").write_text(first.to_yaml())
+    assert config.load("resolved.yaml").resolved == first.resolved
+
+
+def test_every_bundled_config_is_valid_with_every_strategy():
+    for path in config.bundled():
+        assert path.read_text().startswith("# ")
+        for strategy in ("cem", "cma_es", "openai_es"):
+            resolved = config.load(path, (f"strategy.name={strategy}",)).resolved
+            assert resolved["strategy"]["name"] == strategy
+
+
+def test_numbers_in_scientific_notation(workplace):
+    (workplace / "sphere.yaml").write_text(SPHERE.replace("1e1", "10").replace("0.5", "5e-1"))
+    assert config.load("sphere.yaml").resolved["strategy"]["cem"]["elite_fraction"] == 0.5
+
+
+def test_list_names_everything(capsys):
+    assert run("list") == 0
+    out = capsys.readouterr().out
+    for name in ("cma_es", "openai_es", "hopper", "rastrigin", "quickstart"):
+        assert f"  {name} " in out

@@ -1,0 +1,115 @@
+"""Real processes of the command line: killed, interrupted, resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+CONFIG = """
+problem: {name: brax, env_name: inverted_pendulum, num_test_episodes: 4, episode_length: 200}
+policy: {name: mlp, hidden: [4]}
+strategy: {name: cma_es, population_size: 16}
+training: {num_generations: 40, checkpoint_every: 3, test_every: 5}
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A directory with a config, a compilation cache that its processes share, and a whole run."""
+    directory = tmp_path_factory.mktemp("processes")
+    (directory / "config.yaml").write_text(CONFIG)
+    whole = start(directory, "train", "config.yaml", "--run-dir", "whole", "--json")
+    stdout, stderr = whole.communicate(timeout=300)
+    assert whole.returncode == 0, stderr
+    (directory / "stdout").write_text(stdout)
+    return directory
+
+
+def start(directory, *arguments):
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(directory / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "jaxes.cli", *arguments],
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_generation(run_dir, generation):
+    deadline = time.monotonic() + 300
+    metrics = run_dir / "metrics.jsonl"
+    while not metrics.exists() or metrics.read_bytes().count(b"\n") < generation:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def final_state(run_dir):
+    with ocp.StandardCheckpointer() as checkpointer:
+        state = checkpointer.restore((run_dir / "checkpoints" / "40" / "default").resolve())
+    return {name: np.asarray(leaf) for name, leaf in state.items()}
+
+
+def assert_same_run(run_dir, whole):
+    left, right = final_state(run_dir), final_state(whole)
+    assert left.keys() == right.keys()
+    for name, leaf in left.items():
+        np.testing.assert_array_equal(leaf, right[name], err_msg=name)
+    for ours, theirs in zip(*(lines(path) for path in (run_dir, whole)), strict=True):
+        for name in theirs.keys() - {"time/seconds"}:
+            assert ours[name] == theirs[name], (ours["generation"], name)
+
+
+def lines(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_json_is_the_last_line_and_the_run_directory_the_only_trace(workplace):
+    summary = json.loads((workplace / "stdout").read_text().splitlines()[-1])
+    assert summary["generation"] == 40
+    assert summary["run_dir"] == "whole"
+    assert summary["env_steps"] == sum(
+        row["rollout/env_steps"] for row in lines(workplace / "whole")
+    )
+    assert np.isfinite([summary[name] for name in ("return_mean", "return_std", "seconds")]).all()
+    assert {path.name for path in workplace.iterdir()} <= {
+        "config.yaml", "cache", "whole", "stdout", *(f"killed-{g}" for g in (1, 10, 25)), "stopped",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("generation", [1, 10, 25])
+def test_kill_9_and_resume_end_in_the_same_bits(workplace, generation):
+    name = f"killed-{generation}"
+    process = start(workplace, "train", "config.yaml", "--run-dir", name)
+    wait_for_generation(workplace / name, generation)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    resumed = start(workplace, "resume", name)
+    _, stderr = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, stderr
+    assert_same_run(workplace / name, workplace / "whole")
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(workplace):
+    process = start(workplace, "train", "config.yaml", "--run-dir", "stopped")
+    wait_for_generation(workplace / "stopped", 7)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 130, stderr
+    assert "jaxes resume stopped" in stdout
+    last = lines(workplace / "stopped")[-1]["generation"]
+    assert last < 40
+    assert (workplace / "stopped" / "checkpoints" / str(last)).is_dir()
+    resumed = start(workplace, "resume", "stopped")
+    assert resumed.wait(timeout=300) == 0
+    assert_same_run(workplace / "stopped", workplace / "whole")
