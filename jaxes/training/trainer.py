@@ -106,6 +106,7 @@ def train(
         loggers=loggers,
     )
     init_key, run_key = jax.random.split(jax.random.key(seed))
+    final_key = jax.random.fold_in(run_key, np.iinfo(np.int32).max)
     with contextlib.ExitStack() as stack:
         directory = None
         if run_dir is not None:
@@ -138,14 +139,14 @@ def train(
         )
         display.say(f"compiled in {compile_seconds:.1f} s")
         loop = _Loop(run_chunk, sinks, checkpoints, display, interrupt, env_steps)
-        state, returns = loop.run(
-            state, num_generations, checkpoint_every, test_every, target_return
-        )
+        state = loop.run(state, num_generations, checkpoint_every, test_every, target_return)
         if interrupt.requested:
             raise KeyboardInterrupt(f"saved at generation {int(state.generation)}")
 
+        # Of the same program: episodes that no decision of the run has seen.
         zero = state._replace(strategy=jax.jit(strategy.init)(jnp.zeros_like(state.strategy.mean)))
-        _, _, floor = run_chunk(zero, 0, True)
+        _, _, returns = run_chunk(state, 0, True, final_key)
+        _, _, floor = run_chunk(zero, 0, True, final_key)
         return TrainResult(
             state=state,
             run_dir=directory,
@@ -215,7 +216,7 @@ def _compile(chunk: Callable, key: Array, state: TrainState) -> tuple[Callable, 
     started = time.monotonic()
     program = jax.jit(chunk).lower(key, state, np.int32(0), np.bool_(False)).compile()
 
-    def run_chunk(state: TrainState, num_generations: int, test: bool):
+    def run_chunk(state: TrainState, num_generations: int, test: bool, key: Array = key):
         state, rows, returns = program(key, state, np.int32(num_generations), np.bool_(test))
         return state, *jax.device_get((rows, returns))  # the chunk's only transfer
 
@@ -248,12 +249,9 @@ class _Loop:
         checkpoint_every: int,
         test_every: int,
         target_return: float | None,
-    ) -> tuple[TrainState, np.ndarray]:
-        """Returns the final state and the returns of its test episodes."""
+    ) -> TrainState:
+        """Returns the final state."""
         generation, planned = int(state.generation), 1
-        returns = np.full(1, np.nan)
-        if generation >= num_generations:  # nothing left to train; test what there is
-            _, _, returns = self.run_chunk(state, 0, True)
         while generation < num_generations and not self.interrupt.requested:
             stops = [num_generations] + [
                 generation + every - generation % every for every in (checkpoint_every, test_every)
@@ -285,7 +283,7 @@ class _Loop:
                 self.checkpoints.save(generation, state)
             if reached:
                 break
-        return state, returns
+        return state
 
 
 def _rows(buffers: dict[str, np.ndarray], generation: int, count: int, seconds: float) -> list[Row]:

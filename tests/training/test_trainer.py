@@ -104,7 +104,7 @@ def test_one_transfer_a_chunk(strategy, problem, monkeypatch):
     monkeypatch.setattr(trainer, "_rows", lambda *arguments: chunks.append(1) or write(*arguments))
     jaxes.train(problem, strategy, num_generations=50, test_every=10)
     assert len(chunks) >= 5
-    assert len(transfers) == len(chunks) + 1  # and the zero policy's
+    assert len(transfers) == len(chunks) + 2  # the final test, and the zero policy's
 
 
 def test_stops_at_the_target(strategy, problem):

@@ -1,0 +1,100 @@
+"""Brax: the engine against Brax's own stepping, and policies trained to a known score."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxes
+from jaxes.core import Population
+
+
+def test_episodes_are_those_of_the_bare_environment():
+    """Two members × two episodes, against one environment stepped in a plain scan."""
+    from brax import envs
+
+    length, num_episodes = 60, 2
+    policy = jaxes.policies.linear()
+    problem = jaxes.problems.brax(
+        "hopper",
+        policy=policy,
+        episode_length=length,
+        num_episodes=num_episodes,
+        num_test_episodes=1,
+        normalize_observations=False,
+        alive_bonus=1.0,
+        num_lanes=3,
+        segment_length=7,
+    )
+    strategy = jaxes.cem(2, elite_fraction=0.5, sigma=0.3)
+    key = jax.random.key(0)
+    state = strategy.init(problem.initial_mean(key))
+    population = Population(strategy.ask, key, state, 2)
+    evaluation = jax.jit(problem.evaluate)(key, population, problem.init(key))
+
+    env = envs.get_environment("hopper", backend="spring")
+
+    @jax.jit
+    def episode(weights, episode_key):
+        def step(carry, _):
+            state, alive = carry
+            action = state.obs @ weights.reshape(-1, env.action_size)
+            state = env.step(state, action.clip(-1, 1))
+            return (state, alive & (state.done == 0)), (state.reward, alive)
+
+        first = env.reset(episode_key)
+        _, (rewards, alive) = jax.lax.scan(step, (first, True), length=length)
+        return (rewards * alive).sum(), alive.sum()
+
+    keys = [jax.random.fold_in(key, number) for number in range(num_episodes)]
+    steps = 0
+    for member, weights in enumerate(population()):
+        returns, lengths = np.transpose([episode(weights, key) for key in keys])
+        steps += lengths.sum()
+        np.testing.assert_allclose(
+            evaluation.fitness[member], np.mean(returns - lengths), rtol=1e-3, atol=1e-3
+        )
+    assert evaluation.metrics["rollout/env_steps"] == steps
+    assert evaluation.problem_state.observations.number == steps
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        jaxes.cem(64, sigma=1.0, noise=0.02),
+        jaxes.cma_es(64, sigma=1.0),
+        jaxes.openai_es(64, sigma=0.5, learning_rate=0.3, weight_decay=0.0),
+    ],
+    ids=["cem", "cma_es", "openai_es"],
+)
+def test_every_strategy_balances_a_pole(strategy):
+    problem = jaxes.problems.brax("inverted_pendulum", policy=jaxes.policies.mlp((4,)))
+    result = jaxes.train(problem, strategy, num_generations=100, target_return=995.0, test_every=5)
+    assert result.return_mean >= 995  # of 1,000
+    assert result.floor_mean < 100
+
+
+def test_what_brax_prints_and_writes_is_kept_away(tmp_path, monkeypatch, capfd, recwarn):
+    monkeypatch.chdir(tmp_path)
+    jaxes.problems.brax("hopper")
+    assert capfd.readouterr() == ("", "")
+    assert not [warning for warning in recwarn if "Brax System" in str(warning.message)]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("walker",), r"env_name must be one of ant, .* got 'walker'; did you mean 'walker2d'\?"),
+        (("swimmer",), "brax's 'swimmer' fails in its own code"),
+        (("hopper", "sprong"), "brax's 'hopper' fails in its own code on backend 'sprong'"),
+    ],
+)
+def test_environments_that_cannot_be_had_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        jaxes.problems.brax(arguments[0], **dict(zip(["backend"], arguments[1:], strict=False)))
+
+
+def test_every_listed_environment_is_one_of_brax():
+    from brax.envs import _envs
+
+    assert set(jaxes.problems.ENVIRONMENTS) == set(_envs)
