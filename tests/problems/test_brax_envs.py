@@ -57,22 +57,6 @@ def test_episodes_are_those_of_the_bare_environment():
     assert evaluation.problem_state.observations.number == steps
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    [
-        jaxes.cem(64, sigma=1.0, noise=0.02),
-        jaxes.cma_es(64, sigma=1.0),
-        jaxes.openai_es(64, sigma=0.5, learning_rate=0.3, weight_decay=0.0),
-    ],
-    ids=["cem", "cma_es", "openai_es"],
-)
-def test_every_strategy_balances_a_pole(strategy):
-    problem = jaxes.problems.brax("inverted_pendulum", policy=jaxes.policies.mlp((4,)))
-    result = jaxes.train(problem, strategy, num_generations=100, target_return=995.0, test_every=5)
-    assert result.return_mean >= 995  # of 1,000
-    assert result.floor_mean < 100
-
-
 def test_what_brax_prints_and_writes_is_kept_away(tmp_path, monkeypatch, capfd, recwarn):
     monkeypatch.chdir(tmp_path)
     jaxes.problems.brax("hopper")

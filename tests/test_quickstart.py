@@ -1,0 +1,30 @@
+"""The README's first command: from scratch to solved, with each strategy."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "cem",
+        pytest.param("cma_es", marks=pytest.mark.slow),
+        pytest.param("openai_es", marks=pytest.mark.slow),
+    ],
+)
+def test_the_quickstart_solves_its_environment(strategy, tmp_path):
+    command = [sys.executable, "-m", "jaxes.cli", "train", str(CONFIG), "--json"]
+    command += ["--set", f"strategy.name={strategy}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)  # all of stdout: what people read goes to stderr
+    assert summary["return_mean"] >= 9000  # of about 9,350
+    assert summary["floor_mean"] < 1000
+    assert f"jaxes evaluate {summary['run_dir']}" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
