@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from typing import Any
 from rich.console import Console
 
 import jaxes
+from jaxes.checks import check_count
 from jaxes.training import TrainResult, config, evaluation
+from jaxes.training.metrics import finite
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 
@@ -24,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=getattr(options, "json", False))
     try:
         options.command(options, console)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         Console(stderr=True).print(f"jaxes: error: {error}", soft_wrap=True, markup=False)
         return BAD_INPUT
     except KeyboardInterrupt as interrupt:
@@ -73,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
 def _train(options: Any, console: Console) -> None:
     path = config.find(options.config)
     settings = config.load(path, tuple(options.set))
-    run_dir = options.run_dir or Path("runs") / f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run_dir = (
+        options.run_dir
+        or Path("runs") / f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    )
     _run(settings, run_dir, options, console, resume=False)
 
 
@@ -92,30 +98,34 @@ def _run(settings: Any, run_dir: Path, options: Any, console: Console, resume: b
             run_dir=run_dir,
             resume=resume,
             console=console,
-            config=settings.to_yaml(),
+            config=settings.resolved,
         )
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(f"{interrupt}; go on with: jaxes resume {run_dir}") from interrupt
     _say_result(result, console)
     console.print(
+        f"{result.env_steps:,} environment steps in {result.seconds:,.0f} s, "
+        f"{result.compile_seconds:,.0f} s of them compilation\n"
         f"run: {run_dir}\n"
         f"next: jaxes evaluate {run_dir}        (test the policy)\n"
         f"      jaxes train {run_dir}/config.yaml --set training.seed=1        (another seed)",
         soft_wrap=True,
         highlight=False,
+        markup=False,
     )
     if options.json:
-        print(json.dumps(_summary(result)))
+        print(json.dumps(finite(_summary(result))))
 
 
-def _say_result(result: TrainResult, console: Console) -> None:
+def _say_result(result: TrainResult | evaluation.EvaluationResult, console: Console) -> None:
+    diverged = f"; {result.num_test_diverged} DIVERGED" if result.num_test_diverged else ""
     console.print(
         f"return {result.return_mean:,.1f} ± {result.return_std:,.1f} over "
-        f"{result.num_test_episodes} fresh episodes (zero policy: {result.floor_mean:,.1f}), "
-        f"after {result.generation} generations and {result.env_steps:,} environment steps, "
-        f"in {result.seconds:,.0f} s",
+        f"{result.num_test_episodes} fresh episodes{diverged} "
+        f"(zero policy: {result.floor_mean:,.1f}), at generation {result.generation}",
         soft_wrap=True,
         highlight=False,
+        markup=False,
     )
 
 
@@ -125,8 +135,8 @@ def _summary(result: TrainResult) -> dict[str, Any]:
 
 
 def _evaluate(options: Any, console: Console) -> None:
-    if options.episodes < 1:
-        raise ValueError(f"--episodes must be at least 1, got {options.episodes}")
+    check_count("--episodes", options.episodes)
+    check_count("--seed", options.seed, least=0, most=2**32 - 1)
     settings = config.load(config.of_run(options.run))
     problem, strategy, training = settings.build()
     result = evaluation.evaluate(
@@ -137,15 +147,9 @@ def _evaluate(options: Any, console: Console) -> None:
         num_episodes=options.episodes,
         seed=options.seed,
     )
-    console.print(
-        f"return {result.return_mean:,.1f} ± {result.return_std:,.1f} over {result.episodes} "
-        f"fresh episodes (zero policy: {result.floor_mean:,.1f}), at generation "
-        f"{result.generation}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    _say_result(result, console)
     if options.json:
-        print(json.dumps(result._asdict() | {"run_dir": str(options.run)}))
+        print(json.dumps(finite(result._asdict() | {"run_dir": str(options.run)})))
 
 
 def _list(options: Any, console: Console) -> None:

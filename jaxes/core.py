@@ -53,7 +53,7 @@ class Evaluation(NamedTuple):
     Attributes:
       fitness: `[N]`, maximized. NaN marks a member that could not be judged; it ranks worst.
       problem_state: the problem's state for the next generation.
-      metrics: arrays by name (`group/name`). `test/returns [T]` holds the mean's test episodes.
+      metrics: scalars by name (`group/name`), and `test/returns [T]`, the mean's test episodes.
     """
 
     fitness: Array

@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from jaxes.checks import check, check_count, check_name
+
 Params = Any  # a pytree of arrays
 PolicyState = Any  # what the policy remembers within an episode; () where it has no memory
 Activation = Literal["tanh", "relu", "swish", "gelu", "elu"]
@@ -79,9 +81,11 @@ def mlp(
     Example:
       >>> policy = jaxes.policies.mlp(hidden=(64, 64))(observation_size=11, action_size=3)
     """
-    _check_sizes("hidden", hidden)
-    _check_name("activation", activation, Activation)
-    _check_name("output", output, Output)
+    check("hidden", hidden, isinstance(hidden, Sequence), "a sequence of sizes")
+    for size in hidden:
+        check_count("hidden", size)
+    check_name("activation", activation, get_args(Activation))
+    check_name("output", output, get_args(Output))
 
     def build(observation_size: int, action_size: int) -> Policy:
         network: Any = _MLP(tuple(hidden), action_size, getattr(nn, activation))
@@ -112,7 +116,7 @@ def linear(output: Output = "clip") -> PolicyFactory:
     Example:
       >>> policy = jaxes.policies.linear()(observation_size=11, action_size=3)
     """
-    _check_name("output", output, Output)
+    check_name("output", output, get_args(Output))
 
     def build(observation_size: int, action_size: int) -> Policy:
         network: Any = nn.Dense(action_size, use_bias=False, kernel_init=nn.initializers.zeros)
@@ -144,8 +148,8 @@ def gru(hidden_size: int = 32, output: Output = "tanh") -> PolicyFactory:
     Example:
       >>> policy = jaxes.policies.gru(hidden_size=16)(observation_size=11, action_size=3)
     """
-    _check_sizes("hidden_size", (hidden_size,))
-    _check_name("output", output, Output)
+    check_count("hidden_size", hidden_size)
+    check_name("output", output, get_args(Output))
 
     def build(observation_size: int, action_size: int) -> Policy:
         network: Any = _GRU(hidden_size, action_size)
@@ -167,13 +171,3 @@ def gru(hidden_size: int = 32, output: Output = "tanh") -> PolicyFactory:
 
 
 POLICIES: dict[str, Callable[..., PolicyFactory]] = {"mlp": mlp, "linear": linear, "gru": gru}
-
-
-def _check_sizes(field: str, sizes: Sequence[int]) -> None:
-    if any(not isinstance(size, int) or size < 1 for size in sizes):
-        raise ValueError(f"{field} must hold whole numbers of at least 1, got {tuple(sizes)}")
-
-
-def _check_name(field: str, name: str, names: Any) -> None:
-    if name not in get_args(names):
-        raise ValueError(f"{field} must be one of {', '.join(get_args(names))}, got {name!r}")

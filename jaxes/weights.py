@@ -38,7 +38,9 @@ def elite(fitness: Array, fraction: ArrayLike) -> Array:
 
 def centered_rank(fitness: Array) -> Array:
     """Ranks scaled to `[-0.5, 0.5]`, worst to best; they sum to zero (Salimans et al. 2017)."""
-    return by_rank(fitness, jnp.linspace(0.5, -0.5, fitness.size, dtype=fitness.dtype))
+    return by_rank(
+        fitness, jnp.linspace(0.5, -0.5, fitness.size, dtype=jnp.result_type(fitness, jnp.float32))
+    )
 
 
 def raw(fitness: Array) -> Array:

@@ -53,6 +53,12 @@ REFUSED = [
     ("=5", "--set =5: expected key.path=value"),
     ("training.seed=[", "--set training.seed=[: '[' is not a YAML value"),
     ("training.seed=2020-01-01", "training.seed"),
+    (
+        "training.seed=99999999999999999999",
+        "training.seed must be a whole number of at least 0 and",
+    ),
+    ("strategy.name=[cem]", "strategy.name: unknown value ['cem']"),
+    ("problem.num_dims=9999999999", "problem.num_dims must be a whole number of at least 1 and"),
 ]
 
 
@@ -75,12 +81,12 @@ def test_bad_input_is_one_clear_line(override, message, capsys, workplace):
         (["problem.env_name=swimmer"], "brax's 'swimmer' fails in its own code"),
         (["problem.backend=sprong"], "problem.backend: unknown value 'sprong'; allowed: spring"),
         (["policy.name=mpl"], "policy.name: unknown value 'mpl'; allowed: mlp, linear, gru"),
-        (["policy.hidden=[8, 0]"], "policy.hidden must hold whole numbers"),
+        (["policy.hidden=[8, 0]"], "policy.hidden must be a whole number of at least 1, got 0"),
         (["policy.hidden=[a]"], "policy.hidden.0: input should be a valid integer, got 'a'"),
         (["problem.episode_length=0"], "problem.episode_length must be a whole number"),
         (
             ["strategy.name=openai_es", "strategy.population_size=7"],
-            "strategy.population_size must be a whole number of at least 2, even",
+            "strategy.population_size must be even for pairs, got 7",
         ),
         (["strategy.openai_es.optimizer=adm"], "unknown value 'adm'; allowed: sgd, adam"),
     ],
@@ -104,6 +110,8 @@ def test_bad_input_to_brax_is_one_clear_line(overrides, message, capsys, workpla
         (("train", "binary.yaml"), "binary.yaml: "),
         (("train", "."), "no file '.'"),
         (("train", "sphere.yaml", "--run-dir", "sphere.yaml"), "sphere.yaml is not a directory"),
+        (("train", "sphere.yaml", "--run-dir", "sphere.yaml/sub"), "Not a directory"),
+        (("evaluate", "nowhere", "--seed", "-1"), "--seed must be a whole number"),
         (("resume", "nowhere"), "run: nowhere holds no run"),
         (("evaluate", "nowhere"), "run: nowhere holds no run"),
     ],
@@ -136,7 +144,7 @@ def test_train_evaluate_resume(capsys, workplace):
     resumed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert resumed["generation"] == evaluated["generation"] == 10
     assert resumed["return_mean"] == pytest.approx(evaluated["return_mean"], rel=1e-5)
-    assert evaluated["episodes"] == 3
+    assert evaluated["num_test_episodes"] == 3
     assert run("evaluate", "run", "--episodes", "0") == 2
 
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +52,7 @@ def test_a_test_leaves_the_state_as_it_was(parts):
     step = jax.jit(jaxes.make_update_step(strategy, problem))
     same, metrics = step(jax.random.key(3), state, True)
     assert_trees_equal(same, state)
-    optimum = functions.optimum(4)
+    optimum = jnp.asarray(functions.optimum(4))
     at_optimum = state._replace(strategy=state.strategy._replace(mean=optimum))
     _, metrics = step(jax.random.key(3), at_optimum, True)
     np.testing.assert_allclose(metrics["test/returns"], 0, atol=1e-6)
@@ -75,9 +78,6 @@ def test_fitness_metrics_leave_out_what_is_not_finite():
 
 
 def test_import_starts_no_backend_and_says_nothing(tmp_path):
-    import subprocess
-    import sys
-
     code = (
         "import warnings; warnings.simplefilter('error', UserWarning)\n"
         "import jaxes, jaxes.cli, sys\n"

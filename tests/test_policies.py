@@ -43,10 +43,13 @@ def test_gru_remembers():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: policies.mlp(hidden=(8, 0)), r"hidden must hold whole numbers .* got \(8, 0\)"),
-        (lambda: policies.mlp(activation="tan"), "activation must be one of tanh, .* got 'tan'"),
+        (lambda: policies.mlp(hidden=(8, 0)), "hidden must be a whole number of at least 1, got 0"),
+        (
+            lambda: policies.mlp(activation="tan"),
+            r"one of tanh, .* got 'tan'; did you mean 'tanh'\?",
+        ),
         (lambda: policies.linear(output="softmax"), "output must be one of tanh, clip, none"),
-        (lambda: policies.gru(hidden_size=0), "hidden_size must hold whole numbers"),
+        (lambda: policies.gru(hidden_size=0), "hidden_size must be a whole number"),
     ],
 )
 def test_bad_settings_are_refused(make, message):

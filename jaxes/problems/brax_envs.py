@@ -1,7 +1,6 @@
 """Brax environments. The only module that imports brax, and only when an environment is made."""
 
 import contextlib
-import difflib
 import io
 import warnings
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Any, Literal
 import jax
 from jax import Array
 
+from jaxes.checks import check_name
 from jaxes.core import Problem
 from jaxes.policies import PolicyFactory, mlp
 from jaxes.problems.policy_search import policy_search
@@ -94,12 +94,7 @@ def brax_environment(env_name: str, backend: str) -> Environment:
         from brax import envs
         from brax.envs import _envs as registered  # Brax offers no public way to list them
 
-        if env_name not in registered:
-            near = difflib.get_close_matches(str(env_name), registered, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"env_name must be one of {', '.join(sorted(registered))}, got {env_name!r}{hint}"
-            )
+        check_name("env_name", env_name, sorted(registered))
         try:
             env = envs.get_environment(env_name, backend=backend)
             # Shapes alone: `env.observation_size` would run a whole reset eagerly.

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from jaxes.checks import check_count
 from jaxes.core import Evaluation, Population, Problem
 from jaxes.gaussian import CHUNK_SIZE
 
@@ -51,25 +53,21 @@ def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array
 
 
 def _shifted(fn: Function, num_dims: int, rotated: bool) -> Problem:
-    if not isinstance(num_dims, int) or num_dims < 1:
-        raise ValueError(f"num_dims must be a whole number of at least 1, got {num_dims!r}")
-    num_numbers = num_dims * num_dims if rotated else num_dims
+    check_count("num_dims", num_dims)
+    shift = optimum(num_dims)
+    normal = np.random.default_rng(num_dims).normal(size=(num_dims, num_dims)) if rotated else None
+    rotation = None if normal is None else np.linalg.qr(normal)[0]
 
     def fitness(x: Array) -> Array:
-        key = jax.random.key(num_dims)  # constants of the problem, folded at compile time
-        numbers = jax.random.normal(key, (num_dims + num_numbers,), x.dtype)
-        z = x - optimum(num_dims, x.dtype)
-        if rotated:
-            q, _ = jnp.linalg.qr(numbers[num_dims:].reshape(num_dims, num_dims))
-            z = q @ z
-        return -fn(z)
+        z = x - jnp.asarray(shift, x.dtype)
+        return -fn(z if rotation is None else jnp.asarray(rotation, x.dtype) @ z)
 
     return function(fitness, lambda key: jnp.zeros(num_dims))
 
 
-def optimum(num_dims: int, dtype: Any = jnp.float32) -> Array:
+def optimum(num_dims: int) -> np.ndarray:
     """The optimum `[D]` that all functions of this module share, uniform in [-3, 3]^D."""
-    return jax.random.uniform(jax.random.key(num_dims), (num_dims,), dtype, -3, 3)
+    return np.random.default_rng(num_dims).uniform(-3, 3, num_dims)
 
 
 def _scales(num_dims: int, dtype: Any, ratio: float) -> Array:

@@ -1,5 +1,6 @@
 """Policy search: the fitness of a parameter vector is the return of the policy that it makes."""
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,9 +9,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from jaxes.checks import check, check_count
 from jaxes.core import Evaluation, Population, Problem
 from jaxes.policies import Params, PolicyFactory, PolicyState
-from jaxes.rollout import Environment, Job, Moments, rollout
+from jaxes.rollout import Environment, Episode, Job, rollout
 
 
 class HParams(NamedTuple):
@@ -64,10 +66,9 @@ def policy_search(
         ("segment_length", segment_length),
         ("num_lanes", 1 if num_lanes is None else num_lanes),
     ]:
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{field} must be a whole number of at least 1, got {value!r}")
-    if not observation_clip > 0:
-        raise ValueError(f"observation_clip must be positive, got {observation_clip!r}")
+        check_count(field, value)
+    check("observation_clip", observation_clip, observation_clip > 0, "positive")
+    check("alive_bonus", alive_bonus, math.isfinite(alive_bonus), "finite")
 
     network = policy(environment.observation_size, environment.action_size)
     template = jax.eval_shape(network.init, jax.random.key(0))
@@ -78,9 +79,9 @@ def policy_search(
     defaults = HParams(alive_bonus, observation_clip)
 
     def init(key: Array, hparams: HParams = defaults) -> State:
-        zeros = jnp.zeros(environment.observation_size, jnp.float32)
+        sizes = ((), environment.observation_size, environment.observation_size)
         return State(
-            observations=ObservationStatistics(jnp.zeros((), jnp.float32), zeros, zeros),
+            observations=ObservationStatistics(*(jnp.zeros(size, jnp.float32) for size in sizes)),
             hparams=jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), hparams),
         )
 
@@ -121,7 +122,7 @@ def policy_search(
             start,
             queue,
             num_jobs=num_jobs,
-            num_lanes=min(num_lanes or LANES.get(jax.default_backend(), 1024), num_jobs),
+            num_lanes=min(num_lanes or LANES.get(jax.default_backend(), 1024), num_train_jobs),
             episode_length=episode_length,
             segment_length=segment_length,
             centre=problem_state.observations.mean,
@@ -130,17 +131,19 @@ def policy_search(
         train = jax.tree.map(lambda leaf: leaf[:num_train_jobs], episodes)
         score = train.total_reward - problem_state.hparams.alive_bonus * train.length
         score = jnp.where(train.diverged, jnp.nan, score)
-        returns = train.total_reward.reshape(population.size, num_episodes).mean(axis=1)
+        returns = jnp.where(train.diverged, jnp.nan, train.total_reward)
+        returns = returns.reshape(population.size, num_episodes).mean(axis=1)
         metrics = {
-            "return/mean": returns.mean(),
-            "return/max": returns.max(),
+            "return/mean": jnp.nanmean(returns),
+            "return/max": jnp.nanmax(returns),
             "rollout/env_steps": train.length.sum(),
             "rollout/episode_length": train.length.mean(),
             "rollout/diverged": train.diverged.sum(),
             "rollout/utilization": utilization,
             "test/returns": episodes.total_reward[num_train_jobs:],
+            "test/diverged": episodes.diverged[num_train_jobs:].sum(),
         }
-        observations = merge(problem_state.observations, train.length.sum(), train.moments)
+        observations = merge(problem_state.observations, train)
         return Evaluation(
             fitness=score.reshape(population.size, num_episodes).mean(axis=1),
             problem_state=State(observations, problem_state.hparams),
@@ -160,13 +163,16 @@ def normalize(observation: Array, statistics: ObservationStatistics) -> Array:
     return (observation - statistics.mean) / jnp.sqrt(variance)
 
 
-def merge(old: ObservationStatistics, count: Array, moments: Moments) -> ObservationStatistics:
-    """Adds episodes' moments [J, O] about the old mean (Chan, Golub & LeVeque 1983).
+def merge(old: ObservationStatistics, episodes: Episode) -> ObservationStatistics:
+    """Adds the observations of episodes [J], whose moments are about the old mean.
 
-    Sums run in the order of the jobs, so that they do not depend on lanes or devices.
+    Diverged episodes are left out as a whole: before it breaks, a simulation passes through huge
+    numbers. Sums run in the order of the jobs, so that they do not depend on lanes or devices.
+    Equations: Chan, Golub & LeVeque, Algorithms for computing the sample variance (1983).
     """
-    total = old.number + count
-    first, second = jnp.sum(moments.first, axis=0), jnp.sum(moments.second, axis=0)
+    sound = jnp.all(jnp.isfinite(episodes.moments.second), axis=1) & ~episodes.diverged
+    total = old.number + jnp.sum(episodes.length, where=sound)
+    first, second = (jnp.sum(x, axis=0, where=sound[:, None]) for x in episodes.moments)
     # About the old mean, old deviations sum to zero: only the new ones shift it.
     shift = first / jnp.maximum(total, 1)
     return ObservationStatistics(

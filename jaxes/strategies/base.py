@@ -1,4 +1,4 @@
-"""What all strategies share: the binding of a module's functions into a `Strategy`; checks."""
+"""What all strategies share: the binding of a module's functions into a `Strategy`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxes import weights
+from jaxes.checks import check, check_count, check_name
 from jaxes.core import HParams, State, Strategy
 
 
@@ -39,7 +40,9 @@ def bind(
         mean = jnp.asarray(mean)
         if mean.ndim != 1 or not jnp.issubdtype(mean.dtype, jnp.floating):
             raise ValueError(f"mean must be a float vector [D], got {mean.dtype}{list(mean.shape)}")
-        return init(mean, jax.tree.map(partial(jnp.asarray, dtype=mean.dtype), hparams), **static)
+        strong = partial(jnp.asarray, dtype=mean.dtype)  # a weak type would compile twice
+        state = init(strong(mean), jax.tree.map(strong, hparams), **static)
+        return jax.tree.map(jnp.copy, state)  # no two leaves share a buffer: they can be donated
 
     def bound_ask(key: Array, state: State, members: Array | None = None) -> Array:
         if members is None:
@@ -59,21 +62,13 @@ def bind(
     return Strategy(bound_init, bound_ask, bound_tell, hparams, population_size)
 
 
-def check(field: str, value: Any, ok: bool, allowed: str) -> None:
-    """Raises a ValueError that names the field, the value and what is allowed, unless `ok`."""
-    if not ok:
-        raise ValueError(f"{field} must be {allowed}, got {value!r}")
-
-
-def check_population_size(population_size: Any, minimum: int, *, even: bool = False) -> None:
+def check_population_size(population_size: Any, least: int, *, even: bool = False) -> None:
     """Raises a ValueError unless `population_size` is a whole number that the strategy can use."""
-    whole = isinstance(population_size, int) and not isinstance(population_size, bool)
-    allowed = f"a whole number of at least {minimum}" + (", even for antithetic pairs" * even)
-    ok = whole and population_size >= minimum and not (even and population_size % 2)
-    check("population_size", population_size, ok, allowed)
+    check_count("population_size", population_size, least)
+    check("population_size", population_size, not (even and population_size % 2), "even for pairs")
 
 
 def named(name: str, names: Any, module: Any, field: str) -> Any:
     """`module.name`, where the Literal type `names` allows it."""
-    check(field, name, name in get_args(names), "one of " + ", ".join(get_args(names)))
+    check_name(field, name, get_args(names))
     return getattr(module, name)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxes import weights
+from jaxes.checks import check
 from jaxes.core import Strategy
 from jaxes.gaussian import noise, sum_over_members
 from jaxes.strategies import base
@@ -79,7 +80,7 @@ def cem(
     keeps searching (on Tetris, by two orders of magnitude in score).
 
     Args:
-      population_size: N, with at least one elite among them.
+      population_size: N, with at least two elites among them; one will do with noise.
       sigma: the initial standard deviation of every coordinate, > 0.
       elite_fraction: |I|/N, in (0, 1].
       noise: Z_0 ≥ 0, a variance. `noise=4` is the paper's constant noise.
@@ -94,10 +95,11 @@ def cem(
 
     Reference: Szita & Lőrincz, Learning Tetris using the noisy cross-entropy method (2006).
     """
-    base.check("sigma", sigma, sigma > 0, "positive")
-    base.check("elite_fraction", elite_fraction, 0 < elite_fraction <= 1, "in (0, 1]")
-    base.check("noise", noise, noise >= 0, "at least 0")
-    base.check("noise_decay", noise_decay, noise_decay >= 0, "at least 0")
-    base.check_population_size(population_size, max(2, ceil(1 / elite_fraction - 1e-9)))
+    check("sigma", sigma, sigma > 0, "positive")
+    check("elite_fraction", elite_fraction, 0 < elite_fraction <= 1, "in (0, 1]")
+    check("noise", noise, noise >= 0, "at least 0")
+    check("noise_decay", noise_decay, noise_decay >= 0, "at least 0")
+    num_elites = 1 if noise > 0 else 2  # one elite alone has no variance
+    base.check_population_size(population_size, max(2, ceil(num_elites / elite_fraction - 1e-9)))
     hparams = HParams(sigma, elite_fraction, noise, noise_decay)
     return base.bind(init, ask, tell, hparams, population_size)

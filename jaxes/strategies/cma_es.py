@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
+from jaxes.checks import check
 from jaxes.core import Strategy
 from jaxes.gaussian import noise, sum_over_members
 from jaxes.strategies import base
@@ -204,6 +205,6 @@ def cma_es(population_size: int, *, sigma: float = 0.5) -> Strategy:
 
     Reference: Hansen, The CMA Evolution Strategy: A Tutorial, arXiv:1604.00772.
     """
-    base.check("sigma", sigma, sigma > 0, "positive")
+    check("sigma", sigma, sigma > 0, "positive")
     base.check_population_size(population_size, 4)
     return base.bind(init, ask, tell, HParams(sigma), population_size)

@@ -1,13 +1,14 @@
 """Natural evolution strategies with a fixed step size: OpenAI-ES and the plain NES within it."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import optax
 from jax import Array
 from jax.typing import ArrayLike
 
 from jaxes import weights as weights_module
+from jaxes.checks import check
 from jaxes.core import Strategy
 from jaxes.gaussian import noise, sum_over_members
 from jaxes.strategies import base
@@ -30,11 +31,11 @@ class State(NamedTuple):
     hparams: HParams
 
 
-def init(mean: Array, hparams: HParams, *, optimizer: Optimizer, **_) -> State:
+def init(mean: Array, hparams: HParams, *, optimizer: Optimizer, **_: Any) -> State:
     return State(mean, optimizer(hparams.learning_rate).init(mean), hparams)
 
 
-def ask(key: Array, state: State, members: Array, *, antithetic: bool, **_) -> Array:
+def ask(key: Array, state: State, members: Array, *, antithetic: bool, **_: Any) -> Array:
     # θ_i = μ + σ ε_i
     epsilon = noise(key, members, state.mean.size, state.mean.dtype, antithetic=antithetic)
     return state.mean[None] + state.hparams.sigma * epsilon
@@ -82,7 +83,8 @@ def openai_es(
         g   = 1/(nσ) Σ_i w_i ε_i - weight_decay · μ,    w = weights(F(θ_1..n))
         μ   ← optimizer(μ, g)
 
-    The defaults are the released settings for humanoid.
+    The defaults are those released for humanoid; there g is not divided by σ, which Adam does not
+    notice, but the weight decay does.
 
     Args:
       population_size: N, even with antithetic pairs.
@@ -104,16 +106,16 @@ def openai_es(
     Reference: Salimans et al., Evolution Strategies as a Scalable Alternative to Reinforcement
     Learning (2017), arXiv:1703.03864.
     """
-    base.check("sigma", sigma, sigma > 0, "positive")
-    base.check("learning_rate", learning_rate, learning_rate > 0, "positive")
-    base.check("weight_decay", weight_decay, weight_decay >= 0, "at least 0")
+    check("sigma", sigma, sigma > 0, "positive")
+    check("learning_rate", learning_rate, learning_rate > 0, "positive")
+    check("weight_decay", weight_decay, weight_decay >= 0, "at least 0")
     base.check_population_size(population_size, 2, even=antithetic)
     if isinstance(optimizer, str):
         optimizer = base.named(optimizer, OptimizerName, optax, "optimizer")
     if isinstance(weights, str):
         weights = base.named(weights, WeightsName, weights_module, "weights")
-    base.check("optimizer", optimizer, callable(optimizer), "a function of the learning rate")
-    base.check("weights", weights, callable(weights), "a function of fitness")
+    check("optimizer", optimizer, callable(optimizer), "a function of the learning rate")
+    check("weights", weights, callable(weights), "a function of fitness")
     return base.bind(
         init,
         ask,

@@ -5,7 +5,6 @@ The models are generated from the signatures of the factories (`jaxes.cem`, `jax
 """
 
 import contextlib
-import difflib
 import inspect
 import json
 import re
@@ -18,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from jaxes.checks import near
 from jaxes.core import Problem, Strategy
 from jaxes.policies import POLICIES
 from jaxes.problems import PROBLEMS
@@ -209,7 +209,7 @@ def _name(data: dict[str, Any], section: str, allowed: Mapping[str, Any]) -> str
     name = content.get("name")
     if name is None:
         raise ConfigError(f"{section}.name: required{_suggest('', list(allowed))}")
-    if name not in allowed:
+    if not isinstance(name, str) or name not in allowed:
         raise ConfigError(f"{section}.name: unknown value {name!r}{_suggest(name, list(allowed))}")
     return name
 
@@ -245,7 +245,7 @@ def _in_section(section: str) -> Iterator[None]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as of version 1.2: 1e-3 is a number, and 2026-11-23 a string."""
+    """YAML in which 1e-3 is a number and 2026-11-23 a string."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         letter: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":timestamp")]
@@ -308,6 +308,4 @@ def _is_section(kind: Any) -> bool:
 
 
 def _suggest(name: Any, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(str(name), allowed, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"; allowed: {', '.join(allowed)}{hint}"
+    return f"; allowed: {', '.join(allowed)}{near(name, allowed)}"

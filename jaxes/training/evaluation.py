@@ -10,15 +10,17 @@ from jax import Array
 
 from jaxes import core
 from jaxes.core import Population, Problem, Strategy, TrainState
+from jaxes.training.trainer import keys_of, summarize
 
 
 class EvaluationResult(NamedTuple):
-    """Returns of a run's policy over `episodes` fresh episodes, and the zero policy's mean."""
+    """Returns of a run's policy over fresh test episodes, and the zero policy's mean."""
 
     generation: int
-    episodes: int
     return_mean: float
     return_std: float
+    num_test_episodes: int
+    num_test_diverged: int
     return_min: float
     return_max: float
     floor_mean: float
@@ -54,30 +56,28 @@ def evaluate(
         raise ValueError(f"run: {run_dir} has no checkpoint yet")
     template = jax.jit(lambda key: core.init(key, strategy, problem))(jax.random.key(0))
     state = checkpoints.restore(generation, template)
-    key = jax.random.fold_in(jax.random.key(train_seed), seed)
-    test_key = jax.random.fold_in(key, jnp.iinfo(jnp.int32).max)
+    _, _, test_key = keys_of(train_seed)
+    key = jax.random.fold_in(test_key, seed)
 
     @jax.jit
-    def test(key: Array, state: TrainState) -> Array:
+    def test(key: Array, state: TrainState) -> dict[str, Array]:
         population = Population(strategy.ask, key, state.strategy, strategy.population_size)
-        evaluation = problem.evaluate(key, population, state.problem, jnp.bool_(True))
-        return evaluation.metrics["test/returns"]
+        return problem.evaluate(key, population, state.problem, jnp.bool_(True)).metrics
 
-    def returns_of(state: TrainState) -> np.ndarray:
-        returns = np.zeros(0)
+    def run_tests(state: TrainState) -> dict[str, np.ndarray]:
+        returns, diverged = np.zeros(0), 0
         while returns.size < num_episodes:
-            key = jax.random.fold_in(test_key, returns.size)
-            returns = np.concatenate([returns, np.asarray(test(key, state), np.float64)])
-        return returns[:num_episodes]
+            metrics = jax.device_get(test(jax.random.fold_in(key, returns.size), state))
+            returns = np.concatenate([returns, metrics["test/returns"]])
+            diverged += int(metrics.get("test/diverged", 0))
+        return {"test/returns": returns[:num_episodes], "test/diverged": np.asarray(diverged)}
 
-    returns = returns_of(state)
-    zero = strategy.init(jnp.zeros_like(state.strategy.mean))
+    tested = run_tests(state)
+    zero = state._replace(strategy=strategy.init(jnp.zeros_like(state.strategy.mean)))
     return EvaluationResult(
         generation=generation,
-        episodes=num_episodes,
-        return_mean=float(returns.mean()),
-        return_std=float(returns.std()),
-        return_min=float(returns.min()),
-        return_max=float(returns.max()),
-        floor_mean=float(returns_of(state._replace(strategy=zero)).mean()),
+        **summarize(tested),
+        return_min=float(tested["test/returns"].min()),
+        return_max=float(tested["test/returns"].max()),
+        floor_mean=summarize(run_tests(zero))["return_mean"],
     )

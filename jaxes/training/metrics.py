@@ -37,7 +37,7 @@ class JsonLines:
     def write(self, rows: list[Row]) -> None:
         new = [row for row in rows if row["generation"] > self.last_generation]
         for row in new:
-            self._file.write(json.dumps(_finite(row)).encode() + b"\n")
+            self._file.write(json.dumps(finite(row)).encode() + b"\n")
             self.last_generation = row["generation"]
         self._file.flush()
 
@@ -54,7 +54,7 @@ def read_rows(path: Path) -> tuple[list[Row], int]:
     return [json.loads(line) for line in text[:end].splitlines()], end
 
 
-def _finite(row: Row) -> Row:
+def finite(row: Row) -> Row:
     """JSON has no NaN or infinity: null stands for them."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -81,8 +81,9 @@ class WandB:
     def __init__(self, run_dir: Path):
         import wandb
 
+        run_id = json.loads((run_dir / "run.json").read_text())["id"]
         self._run = wandb.init(
-            project="jaxes", id=run_dir.name, dir=str(run_dir), resume="allow", name=run_dir.name
+            project="jaxes", id=run_id, dir=str(run_dir), resume="allow", name=run_dir.name
         )
 
     def write(self, rows: list[Row]) -> None:

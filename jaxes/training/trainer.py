@@ -3,21 +3,25 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
+import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import yaml
 from jax import Array
 from rich.console import Console
 
 from jaxes import core
+from jaxes.checks import check, check_count
 from jaxes.core import Problem, Strategy, TrainState, UpdateStep
 from jaxes.training.display import Display
 from jaxes.training.metrics import LoggerName, Row, Sink, check_installed, open_sinks, read_rows
@@ -38,6 +42,7 @@ class TrainResult(NamedTuple):
       return_mean: return of the mean policy, averaged over fresh test episodes.
       return_std: its standard deviation over these episodes.
       num_test_episodes: their number.
+      num_test_diverged: how many of them ended because the physics diverged.
       floor_mean: return of the policy with all parameters zero, likewise.
       seconds: wall-clock of this process's part of the run, compilation included.
       compile_seconds: the part of it that tracing and compiling took.
@@ -50,6 +55,7 @@ class TrainResult(NamedTuple):
     return_mean: float
     return_std: float
     num_test_episodes: int
+    num_test_diverged: int
     floor_mean: float
     seconds: float
     compile_seconds: float
@@ -68,7 +74,7 @@ def train(
     target_return: float | None = None,
     loggers: tuple[LoggerName, ...] = (),
     console: Console | None = None,
-    config: str | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> TrainResult:
     """Trains, and keeps what a run produces in `run_dir`.
 
@@ -87,7 +93,7 @@ def train(
       target_return: stop when a test's mean return reaches it.
       loggers: of `tensorboard`, `wandb`.
       console: where progress is shown; None is silent. `rich.console.Console()` is the terminal.
-      config: text kept as `config.yaml` in a new run; what `jaxes resume` reads.
+      config: kept as `config.yaml` in a new run, for `jaxes resume`.
 
     Raises:
       ValueError: a value outside its range, a `run_dir` that holds a run already (without `resume`)
@@ -103,62 +109,67 @@ def train(
         seed=seed,
         checkpoint_every=checkpoint_every,
         test_every=test_every,
+        target_return=target_return,
         loggers=loggers,
     )
-    init_key, run_key = jax.random.split(jax.random.key(seed))
-    final_key = jax.random.fold_in(run_key, np.iinfo(np.int32).max)
+    if loggers and run_dir is None:
+        raise ValueError(f"loggers must be empty without a run_dir, got {loggers!r}")
+    init_key, run_key, test_key = keys_of(seed)
     with contextlib.ExitStack() as stack:
-        directory = None
-        if run_dir is not None:
-            directory = stack.enter_context(_open_run_dir(Path(run_dir), seed, resume, config))
-        init = jax.jit(lambda key: core.init(key, strategy, problem))
-        state = init(init_key)
-
-        checkpoints, sinks, env_steps = None, [], 0
-        if directory is not None:
-            from jaxes.training.checkpoint import Checkpoints
-
-            checkpoints = Checkpoints(directory / "checkpoints")
-            stack.callback(checkpoints.close)
-            if (latest := checkpoints.latest()) is not None:
-                state = checkpoints.restore(latest, state)
-            rows, _ = read_rows(directory / "metrics.jsonl")
-            generation = int(state.generation)
-            env_steps = sum(
-                row.get("rollout/env_steps", 0) for row in rows if row["generation"] <= generation
-            )
-            sinks = open_sinks(directory, loggers)
-            for sink in sinks:
-                stack.callback(sink.close)
-
         interrupt = stack.enter_context(_Interrupt())
+        record = _Record()
+        if run_dir is not None:
+            identity = _identity(problem, strategy, seed, config)
+            directory = stack.enter_context(_open_run_dir(Path(run_dir), identity, resume, config))
+            record = stack.enter_context(_Record(directory, loggers))
+        state = jax.jit(lambda key: core.init(key, strategy, problem))(init_key)
+        state = record.restore(state)
+
         display = stack.enter_context(Display(console, int(state.generation), num_generations))
         display.say("compiling ...")
         run_chunk, compile_seconds = _compile(
             make_chunk(core.make_update_step(strategy, problem)), run_key, state
         )
         display.say(f"compiled in {compile_seconds:.1f} s")
-        loop = _Loop(run_chunk, sinks, checkpoints, display, interrupt, env_steps)
-        state = loop.run(state, num_generations, checkpoint_every, test_every, target_return)
+        loop = _Loop(run_chunk, record, display, interrupt, target_return)
+        state = loop.run(state, num_generations, checkpoint_every, test_every)
+        generation = int(state.generation)
+        record.save(generation, state)
         if interrupt.requested:
-            raise KeyboardInterrupt(f"saved at generation {int(state.generation)}")
+            saved = f"saved in {record.directory}" if record.directory else "not saved: no run_dir"
+            raise KeyboardInterrupt(f"stopped at generation {generation}, {saved}")
 
         # Of the same program: episodes that no decision of the run has seen.
         zero = state._replace(strategy=jax.jit(strategy.init)(jnp.zeros_like(state.strategy.mean)))
-        _, _, returns = run_chunk(state, 0, True, final_key)
-        _, _, floor = run_chunk(zero, 0, True, final_key)
+        _, _, test = run_chunk(state, 0, True, test_key)
+        _, _, floor = run_chunk(zero, 0, True, test_key)
         return TrainResult(
             state=state,
-            run_dir=directory,
-            generation=int(state.generation),
-            env_steps=loop.env_steps,
-            return_mean=float(np.mean(returns, dtype=np.float64)),
-            return_std=float(np.std(returns, dtype=np.float64)),
-            num_test_episodes=returns.size,
-            floor_mean=float(np.mean(floor, dtype=np.float64)),
+            run_dir=record.directory,
+            generation=generation,
+            env_steps=record.env_steps,
+            **summarize(test),
+            floor_mean=summarize(floor)["return_mean"],
             seconds=time.monotonic() - started,
             compile_seconds=compile_seconds,
         )
+
+
+def keys_of(seed: int) -> Array:
+    """The three keys of a run: of its start, its generations, and tests of its result."""
+    return jax.random.split(jax.random.key(seed), 3)
+
+
+def summarize(test: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Mean and standard deviation of a test's returns, the number of its episodes, and of those
+    that diverged (their returns count as far as they got)."""
+    returns = np.asarray(test["test/returns"], np.float64)
+    return {
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "num_test_episodes": returns.size,
+        "num_test_diverged": int(test.get("test/diverged", 0)),
+    }
 
 
 def check_settings(
@@ -167,23 +178,22 @@ def check_settings(
     seed: int,
     checkpoint_every: int,
     test_every: int,
+    target_return: float | None,
     loggers: tuple[LoggerName, ...],
     **_: Any,
 ) -> None:
     """Raises a ValueError for an argument of `train` that is outside its range."""
-    for field, value, least in [
-        ("num_generations", num_generations, 1),
-        ("seed", seed, 0),
-        ("checkpoint_every", checkpoint_every, 1),
-        ("test_every", test_every, 1),
-    ]:
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"{field} must be a whole number of at least {least}, got {value!r}")
+    check_count("num_generations", num_generations)
+    check_count("seed", seed, least=0, most=2**32 - 1)  # greater ones alias
+    check_count("checkpoint_every", checkpoint_every)
+    check_count("test_every", test_every)
+    real = target_return is None or math.isfinite(target_return)
+    check("target_return", target_return, real, "a number or None")
     check_installed(loggers)
 
 
-def make_chunk(update_step: UpdateStep) -> Callable[..., tuple[TrainState, dict, Array]]:
-    """`chunk(key, state, num_generations, test) -> (state, rows, test_returns)`, to be jitted.
+def make_chunk(update_step: UpdateStep) -> Callable[..., tuple[TrainState, dict, dict]]:
+    """`chunk(key, state, num_generations, test) -> (state, rows, test_metrics)`, to be jitted.
 
     Runs a traced number of generations and then, where `test` is true, tests the mean. Both are
     the same loop body, so that a whole run with its last, shorter chunk and all its tests compiles
@@ -192,67 +202,71 @@ def make_chunk(update_step: UpdateStep) -> Callable[..., tuple[TrainState, dict,
     """
     step = jax.jit(update_step)  # traced once, for the shapes and for the loop
 
+    def split(row: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        test = {name: value for name, value in row.items() if name.startswith("test/")}
+        return {name: value for name, value in row.items() if name not in test}, test
+
     def chunk(
         key: Array, state: TrainState, num_generations: Array, test: Array
-    ) -> tuple[TrainState, dict[str, Array], Array]:
-        def body(i: Array, carry):
+    ) -> tuple[TrainState, dict[str, Array], dict[str, Array]]:
+        def body(i: Array, carry: tuple) -> tuple:
             state, rows, _ = carry
             generation_key = jax.random.fold_in(key, state.generation)
             state, row = step(generation_key, state, i == num_generations)
-            returns = row.pop("test/returns")
-            return state, {name: rows[name].at[i].set(row[name]) for name in rows}, returns
+            row, test_metrics = split(row)
+            return state, {name: rows[name].at[i].set(row[name]) for name in rows}, test_metrics
 
-        _, row = jax.eval_shape(step, key, state, test)
-        returns = jnp.zeros_like(row.pop("test/returns"))
+        row, test_metrics = split(jax.eval_shape(step, key, state, test)[1])
         rows = {name: jnp.zeros((MAX_CHUNK + 1, *x.shape), x.dtype) for name, x in row.items()}
+        test_metrics = {name: jnp.zeros(x.shape, x.dtype) for name, x in test_metrics.items()}
         return jax.lax.fori_loop(
-            0, num_generations + test.astype(jnp.int32), body, (state, rows, returns)
+            0, num_generations + test.astype(jnp.int32), body, (state, rows, test_metrics)
         )
 
     return chunk
 
 
-def _compile(chunk: Callable, key: Array, state: TrainState) -> tuple[Callable, float]:
+RunChunk = Callable[..., tuple[TrainState, dict[str, np.ndarray], dict[str, np.ndarray]]]
+
+
+def _compile(chunk: Callable, key: Array, state: TrainState) -> tuple[RunChunk, float]:
     started = time.monotonic()
     program = jax.jit(chunk).lower(key, state, np.int32(0), np.bool_(False)).compile()
 
-    def run_chunk(state: TrainState, num_generations: int, test: bool, key: Array = key):
-        state, rows, returns = program(key, state, np.int32(num_generations), np.bool_(test))
-        return state, *jax.device_get((rows, returns))  # the chunk's only transfer
+    def run_chunk(
+        state: TrainState, num_generations: int, test: bool, key: Array = key
+    ) -> tuple[TrainState, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        state, rows, test_metrics = program(key, state, np.int32(num_generations), np.bool_(test))
+        return state, *jax.device_get((rows, test_metrics))  # the chunk's only transfer
 
     return run_chunk, time.monotonic() - started
 
 
 class _Loop:
-    """Dispatches chunks until the run ends; knows what surrounds them."""
+    """Dispatches chunks until the run ends."""
 
     def __init__(
         self,
-        run_chunk: Callable,
-        sinks: list[Sink],
-        checkpoints: Any,
+        run_chunk: RunChunk,
+        record: "_Record",
         display: Display,
         interrupt: "_Interrupt",
-        env_steps: int,
+        target_return: float | None,
     ):
         self.run_chunk = run_chunk
-        self.sinks = sinks
-        self.checkpoints = checkpoints
+        self.record = record
         self.display = display
         self.interrupt = interrupt
-        self.env_steps = env_steps
+        self.target_return = target_return
 
     def run(
-        self,
-        state: TrainState,
-        num_generations: int,
-        checkpoint_every: int,
-        test_every: int,
-        target_return: float | None,
+        self, state: TrainState, num_generations: int, checkpoint_every: int, test_every: int
     ) -> TrainState:
         """Returns the final state."""
         generation, planned = int(state.generation), 1
-        while generation < num_generations and not self.interrupt.requested:
+        # A resumed run may have reached its target before it was cut.
+        reached = self._reached(self.record.row_at(generation))
+        while generation < num_generations and not reached and not self.interrupt.requested:
             stops = [num_generations] + [
                 generation + every - generation % every for every in (checkpoint_every, test_every)
             ]
@@ -260,30 +274,33 @@ class _Loop:
             test = generation + count == num_generations or (generation + count) % test_every == 0
 
             started = time.monotonic()
-            state, buffers, returns = self.run_chunk(state, count, test)
+            state, buffers, test_metrics = self.run_chunk(state, count, test)
             seconds = time.monotonic() - started
 
             rows = _rows(buffers, generation, count, seconds / count)
             if test:
-                rows[-1]["test/return_mean"] = float(np.mean(returns, dtype=np.float64))
-                rows[-1]["test/return_std"] = float(np.std(returns, dtype=np.float64))
-            for sink in self.sinks:
-                sink.write(rows)
-
+                tested = summarize(test_metrics)
+                rows[-1] |= {
+                    "test/return_mean": tested["return_mean"],
+                    "test/return_std": tested["return_std"],
+                    "test/diverged": tested["num_test_diverged"],
+                }
+            self.record.write(rows)
             generation += count
+            reached = self._reached(rows[-1])
+            if generation % checkpoint_every == 0:
+                self.record.save(generation, state)
+
             steps = sum(row.get("rollout/env_steps", 0) for row in rows)
-            self.env_steps += steps
             seconds_left = seconds / count * (num_generations - generation)
             self.display.update(rows, steps / seconds, seconds_left)
             planned = max(1, min(MAX_CHUNK, round(CHUNK_SECONDS * count / seconds)))
-
-            reached = test and target_return is not None and np.mean(returns) >= target_return
-            ends = reached or generation == num_generations or self.interrupt.requested
-            if self.checkpoints is not None and (ends or generation % checkpoint_every == 0):
-                self.checkpoints.save(generation, state)
-            if reached:
-                break
         return state
+
+    def _reached(self, row: Row) -> bool:
+        if self.target_return is None or row.get("test/diverged", 1):
+            return False
+        return row["test/return_mean"] >= self.target_return
 
 
 def _rows(buffers: dict[str, np.ndarray], generation: int, count: int, seconds: float) -> list[Row]:
@@ -295,31 +312,107 @@ def _rows(buffers: dict[str, np.ndarray], generation: int, count: int, seconds: 
     ]
 
 
+class _Record:
+    """What a run leaves in its directory, or nothing where it has none."""
+
+    def __init__(self, directory: Path | None = None, loggers: tuple[LoggerName, ...] = ()):
+        self.directory = directory
+        self.env_steps = 0
+        self._loggers = loggers
+        self._rows: list[Row] = []  # of earlier processes of this run
+        self._sinks: list[Sink] = []
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "_Record":
+        from jaxes.training.checkpoint import Checkpoints
+
+        assert self.directory is not None
+        self._checkpoints = Checkpoints(self.directory / "checkpoints")
+        self._stack.callback(self._checkpoints.close)
+        self._rows, _ = read_rows(self.directory / "metrics.jsonl")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.close()
+
+    def restore(self, state: TrainState) -> TrainState:
+        """The latest checkpoint's state, or this one where there is none; opens the metrics."""
+        if self.directory is None:
+            return state
+        if (latest := self._checkpoints.latest()) is not None:
+            state = self._checkpoints.restore(latest, state)
+        done = int(state.generation)
+        self._rows = [row for row in self._rows if row["generation"] <= done]
+        self.env_steps = sum(row.get("rollout/env_steps", 0) for row in self._rows)
+        for sink in open_sinks(self.directory, self._loggers):
+            self._sinks.append(sink)
+            self._stack.callback(sink.close)
+        return state
+
+    def row_at(self, generation: int) -> Row:
+        """The row that an earlier process wrote of this generation, or an empty one."""
+        return next((row for row in self._rows if row["generation"] == generation), {})
+
+    def write(self, rows: list[Row]) -> None:
+        self.env_steps += sum(row.get("rollout/env_steps", 0) for row in rows)
+        for sink in self._sinks:
+            sink.write(rows)
+
+    def save(self, generation: int, state: TrainState) -> None:
+        if self.directory is not None:
+            self._checkpoints.save(generation, state)
+
+
+def _identity(problem: Problem, strategy: Strategy, seed: int, config: Mapping | None) -> dict:
+    """What must be the same when a run is resumed, as plain data."""
+    sections = {} if config is None else dict(config)
+    sections.pop("training", None)
+    identity = {
+        "seed": seed,
+        "population_size": strategy.population_size,
+        "strategy": strategy.hparams._asdict(),
+        "problem": problem.hparams._asdict(),
+        "config": sections,
+    }
+    return json.loads(json.dumps(identity, default=lambda number: np.asarray(number).tolist()))
+
+
 @contextlib.contextmanager
-def _open_run_dir(run_dir: Path, seed: int, resume: bool, config: str | None) -> Iterator[Path]:
-    """Claims the directory for this process, and the run in it for this seed."""
+def _open_run_dir(
+    run_dir: Path, identity: dict, resume: bool, config: Mapping | None
+) -> Iterator[Path]:
+    """Claims the directory for this process, and the run in it for this identity."""
     if run_dir.exists() and not run_dir.is_dir():
         raise ValueError(f"run_dir: {run_dir} is not a directory")
-    if not resume and any((run_dir / name).exists() for name in RUN_FILES):
-        raise ValueError(
-            f"run_dir: {run_dir} already holds a run; resume it or choose another directory"
-        )
     run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / "lock").open("w") as lock:
+    with (run_dir / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise ValueError(f"run_dir: {run_dir} is in use by another process") from error
+        if not resume and any((run_dir / name).exists() for name in RUN_FILES):
+            raise ValueError(
+                f"run_dir: {run_dir} already holds a run; resume it or choose another directory"
+            )
         about = run_dir / "run.json"
         if about.exists():
-            saved = json.loads(about.read_text())
-            if saved["seed"] != seed:
-                raise ValueError(f"seed: the run in {run_dir} has {saved['seed']}, got {seed}")
+            saved = json.loads(about.read_text()).get("identity", {})
+            for name, value in identity.items():
+                if saved.get(name) != value:
+                    raise ValueError(
+                        f"{name}: the run in {run_dir} has {saved.get(name)}, got {value}"
+                    )
         else:
             if config is not None:
-                _write(run_dir / "config.yaml", config)
+                _write(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
             devices = ", ".join(device.device_kind for device in jax.local_devices())
-            _write(about, json.dumps({"seed": seed, "jax": jax.__version__, "devices": devices}))
+            run = {
+                "id": secrets.token_hex(8),
+                "identity": identity,
+                "jax": jax.__version__,
+                "devices": devices,
+            }
+            _write(about, json.dumps(run, indent=1))
         yield run_dir
 
 

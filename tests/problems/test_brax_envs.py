@@ -1,5 +1,8 @@
 """Brax: the engine against Brax's own stepping, and policies trained to a known score."""
 
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -25,7 +28,7 @@ def test_episodes_are_those_of_the_bare_environment():
         num_lanes=3,
         segment_length=7,
     )
-    strategy = jaxes.cem(2, elite_fraction=0.5, sigma=0.3)
+    strategy = jaxes.cem(2, elite_fraction=1.0, sigma=0.3)
     key = jax.random.key(0)
     state = strategy.init(problem.initial_mean(key))
     population = Population(strategy.ask, key, state, 2)
@@ -57,11 +60,12 @@ def test_episodes_are_those_of_the_bare_environment():
     assert evaluation.problem_state.observations.number == steps
 
 
-def test_what_brax_prints_and_writes_is_kept_away(tmp_path, monkeypatch, capfd, recwarn):
-    monkeypatch.chdir(tmp_path)
-    jaxes.problems.brax("hopper")
-    assert capfd.readouterr() == ("", "")
-    assert not [warning for warning in recwarn if "Brax System" in str(warning.message)]
+def test_what_brax_prints_and_writes_is_kept_away(tmp_path):
+    code = "import jaxes; jaxes.problems.brax('hopper')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not list(tmp_path.iterdir())
 
 

@@ -22,7 +22,7 @@ def test_the_optimum_is_zero_and_nothing_else_is(name):
     population, evaluation = evaluate(problem, 6)
     assert evaluation.fitness.shape == (100,)
     assert (evaluation.fitness < 0).all()
-    state = population.state._replace(mean=functions.optimum(6))
+    state = population.state._replace(mean=jnp.asarray(functions.optimum(6)))
     best = Population(population.ask, population.key, state, population.size)
     returns = problem.evaluate(population.key, best, ()).metrics["test/returns"]
     np.testing.assert_allclose(returns, 0, atol=1e-5)
@@ -33,6 +33,9 @@ def test_values_by_hand():
     expected = {
         "sphere": (z**2).sum(axis=1),
         "ellipsoid": (z**2 * [1, 1e3, 1e6]).sum(axis=1),
+        "ackley": 20 * (1 - np.exp(-0.2 * np.sqrt((z**2).mean(axis=1))))
+        + np.e
+        - np.exp(np.cos(2 * np.pi * z).mean(axis=1)),
         "rastrigin": (z**2 + 10 - 10 * np.cos(2 * np.pi * z)).sum(axis=1),
         "rosenbrock": sum(
             100 * (z[:, i + 1] + 1 - (z[:, i] + 1) ** 2) ** 2 + z[:, i] ** 2 for i in range(2)
@@ -41,6 +44,22 @@ def test_values_by_hand():
     for name, values in expected.items():
         _, evaluation = evaluate(functions.FUNCTIONS[name](3), 3)
         np.testing.assert_allclose(-evaluation.fitness, values, rtol=2e-4, atol=1e-3)
+
+
+def test_the_rotated_ellipsoid_is_an_ellipsoid_with_other_axes():
+    """Its Hessian has the ellipsoid's eigenvalues, and is not diagonal."""
+    problem = functions.rotated_ellipsoid(3)
+
+    def value(x):
+        population, _ = evaluate(problem, 3, population_size=20)
+        state = population.state._replace(mean=x)
+        at_x = Population(population.ask, population.key, state, population.size)
+        return -problem.evaluate(population.key, at_x, ()).metrics["test/returns"][0]
+
+    with jax.enable_x64(True):
+        hessian = jax.hessian(value)(jnp.asarray(functions.optimum(3)))
+    np.testing.assert_allclose(np.linalg.eigvalsh(hessian), [2, 2e3, 2e6], rtol=1e-6)
+    assert np.abs(hessian[0, 1:]).min() > 1e3
 
 
 def test_a_function_of_your_own():

@@ -80,6 +80,12 @@ def test_a_run_traces_once(strategy):
     assert len(traces) == 1
 
 
+def test_a_weak_typed_mean_and_shared_buffers_are_no_trouble(strategy):
+    state = strategy.init(jnp.full(D, 0.5))
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))
+    jax.jit(lambda state: state, donate_argnums=0)(state)
+
+
 def test_any_subset_of_the_population_is_the_same_members(strategy, state):
     key = jax.random.key(7)
     everyone = strategy.ask(key, state)
@@ -199,14 +205,14 @@ def test_wrong_shapes_are_refused(strategy, state):
 @pytest.mark.parametrize(
     ("name", "population_size", "settings", "message"),
     [
-        ("cem", 8, {}, "population_size must be a whole number of at least 10, got 8"),
+        ("cem", 19, {}, "population_size must be a whole number of at least 20, got 19"),
         ("cem", 32, {"elite_fraction": 0.0}, r"elite_fraction must be in \(0, 1\], got 0.0"),
         ("cem", 32, {"noise": -1.0}, "noise must be at least 0"),
         ("cma_es", 3, {}, "population_size must be a whole number of at least 4, got 3"),
         ("cma_es", 8.0, {}, "population_size must be a whole number"),
         ("cma_es", 8, {"sigma": -1.0}, "sigma must be positive, got -1.0"),
         ("cma_es", 8, {"sigma": float("nan")}, "sigma must be positive, got nan"),
-        ("openai_es", 7, {}, "even for antithetic pairs, got 7"),
+        ("openai_es", 7, {}, "population_size must be even for pairs, got 7"),
         ("openai_es", 8, {"optimizer": "sdg"}, "optimizer must be one of sgd"),
         ("openai_es", 8, {"weights": "rank"}, "weights must be one of centered_rank, raw"),
         ("openai_es", 8, {"weight_decay": -0.1}, "weight_decay must be at least 0"),

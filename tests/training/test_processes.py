@@ -11,6 +11,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from jaxes.training.metrics import read_rows
+
 CONFIG = """
 problem: {name: brax, env_name: inverted_pendulum, num_test_episodes: 4, episode_length: 200}
 policy: {name: mlp, hidden: [4]}
@@ -71,7 +73,8 @@ def assert_same_run(run_dir, whole):
 
 
 def lines(run_dir):
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    rows, _ = read_rows(run_dir / "metrics.jsonl")
+    return rows
 
 
 def test_json_is_the_last_line_and_the_run_directory_the_only_trace(workplace):
@@ -94,6 +97,8 @@ def test_kill_9_and_resume_end_in_the_same_bits(workplace, generation):
     wait_for_generation(workplace / name, generation)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert len(lines(workplace / name)) < 40
     resumed = start(workplace, "resume", name)
     _, stderr = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, stderr

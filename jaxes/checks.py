@@ -1,0 +1,36 @@
+"""Refusals of bad input: each names the field, the value and what is allowed."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+MAX_COUNT = 2**31 - 1  # numbers of members, steps and dimensions are int32
+
+
+def check(field: str, value: Any, ok: bool, allowed: str) -> None:
+    """Raises a ValueError unless `ok`."""
+    if not ok:
+        raise ValueError(f"{field} must be {allowed}, got {value!r}")
+
+
+def check_count(field: str, value: Any, least: int = 1, most: int = MAX_COUNT) -> None:
+    """Raises a ValueError unless `value` is an int in [least, most]."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    bound = f" and at most {most}" if whole and value > most else ""
+    ok = whole and least <= value <= most
+    check(field, value, ok, f"a whole number of at least {least}{bound}")
+
+
+def check_name(field: str, value: Any, names: Iterable[str]) -> None:
+    """Raises a ValueError, with the nearest name, unless `value` is one of `names`."""
+    names = list(names)
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(
+            f"{field} must be one of {', '.join(names)}, got {value!r}{near(value, names)}"
+        )
+
+
+def near(value: Any, names: Iterable[str]) -> str:
+    """`; did you mean '...'?`, if one of the names is close."""
+    matches = difflib.get_close_matches(str(value), list(names), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
