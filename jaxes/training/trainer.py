@@ -1,22 +1,18 @@
 """The only impure loop: it dispatches chunks of generations, writes metrics and checkpoints."""
 
 import contextlib
-import fcntl
-import json
 import math
 import os
-import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import yaml
 from jax import Array
 from rich.console import Console
 
@@ -24,9 +20,9 @@ from jaxes import core
 from jaxes.checks import check, check_count
 from jaxes.core import Problem, Strategy, TrainState, UpdateStep
 from jaxes.training.display import Display
-from jaxes.training.metrics import LoggerName, Row, Sink, check_installed, open_sinks, read_rows
+from jaxes.training.metrics import LoggerName, Row, check_installed
+from jaxes.training.run_dir import Record, identity_of, open_run_dir
 
-RUN_FILES = ("run.json", "config.yaml", "metrics.jsonl", "checkpoints")
 MAX_CHUNK = 256  # generations a dispatch, at most; the rows of the metrics buffer
 CHUNK_SECONDS = 1.0  # a chunk is cut so that the display moves and Ctrl-C is heard about this often
 
@@ -117,11 +113,11 @@ def train(
     init_key, run_key, test_key = keys_of(seed)
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(_Interrupt())
-        record = _Record()
+        record = Record()
         if run_dir is not None:
-            identity = _identity(problem, strategy, seed, config)
-            directory = stack.enter_context(_open_run_dir(Path(run_dir), identity, resume, config))
-            record = stack.enter_context(_Record(directory, loggers))
+            identity = identity_of(problem, strategy, seed, config)
+            directory = stack.enter_context(open_run_dir(Path(run_dir), identity, resume, config))
+            record = stack.enter_context(Record(directory, loggers))
         state = jax.jit(lambda key: core.init(key, strategy, problem))(init_key)
         state = record.restore(state)
 
@@ -248,7 +244,7 @@ class _Loop:
     def __init__(
         self,
         run_chunk: RunChunk,
-        record: "_Record",
+        record: Record,
         display: Display,
         interrupt: "_Interrupt",
         target_return: float | None,
@@ -310,117 +306,6 @@ def _rows(buffers: dict[str, np.ndarray], generation: int, count: int, seconds: 
         | {"time/seconds": seconds}
         for i in range(count)
     ]
-
-
-class _Record:
-    """What a run leaves in its directory, or nothing where it has none."""
-
-    def __init__(self, directory: Path | None = None, loggers: tuple[LoggerName, ...] = ()):
-        self.directory = directory
-        self.env_steps = 0
-        self._loggers = loggers
-        self._rows: list[Row] = []  # of earlier processes of this run
-        self._sinks: list[Sink] = []
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> "_Record":
-        from jaxes.training.checkpoint import Checkpoints
-
-        assert self.directory is not None
-        self._checkpoints = Checkpoints(self.directory / "checkpoints")
-        self._stack.callback(self._checkpoints.close)
-        self._rows, _ = read_rows(self.directory / "metrics.jsonl")
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.close()
-
-    def restore(self, state: TrainState) -> TrainState:
-        """The latest checkpoint's state, or this one where there is none; opens the metrics."""
-        if self.directory is None:
-            return state
-        if (latest := self._checkpoints.latest()) is not None:
-            state = self._checkpoints.restore(latest, state)
-        done = int(state.generation)
-        self._rows = [row for row in self._rows if row["generation"] <= done]
-        self.env_steps = sum(row.get("rollout/env_steps", 0) for row in self._rows)
-        for sink in open_sinks(self.directory, self._loggers):
-            self._sinks.append(sink)
-            self._stack.callback(sink.close)
-        return state
-
-    def row_at(self, generation: int) -> Row:
-        """The row that an earlier process wrote of this generation, or an empty one."""
-        return next((row for row in self._rows if row["generation"] == generation), {})
-
-    def write(self, rows: list[Row]) -> None:
-        self.env_steps += sum(row.get("rollout/env_steps", 0) for row in rows)
-        for sink in self._sinks:
-            sink.write(rows)
-
-    def save(self, generation: int, state: TrainState) -> None:
-        if self.directory is not None:
-            self._checkpoints.save(generation, state)
-
-
-def _identity(problem: Problem, strategy: Strategy, seed: int, config: Mapping | None) -> dict:
-    """What must be the same when a run is resumed, as plain data."""
-    sections = {} if config is None else dict(config)
-    sections.pop("training", None)
-    identity = {
-        "seed": seed,
-        "population_size": strategy.population_size,
-        "strategy": strategy.hparams._asdict(),
-        "problem": problem.hparams._asdict(),
-        "config": sections,
-    }
-    return json.loads(json.dumps(identity, default=lambda number: np.asarray(number).tolist()))
-
-
-@contextlib.contextmanager
-def _open_run_dir(
-    run_dir: Path, identity: dict, resume: bool, config: Mapping | None
-) -> Iterator[Path]:
-    """Claims the directory for this process, and the run in it for this identity."""
-    if run_dir.exists() and not run_dir.is_dir():
-        raise ValueError(f"run_dir: {run_dir} is not a directory")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"run_dir: {run_dir} is in use by another process") from error
-        if not resume and any((run_dir / name).exists() for name in RUN_FILES):
-            raise ValueError(
-                f"run_dir: {run_dir} already holds a run; resume it or choose another directory"
-            )
-        about = run_dir / "run.json"
-        if about.exists():
-            saved = json.loads(about.read_text()).get("identity", {})
-            for name, value in identity.items():
-                if saved.get(name) != value:
-                    raise ValueError(
-                        f"{name}: the run in {run_dir} has {saved.get(name)}, got {value}"
-                    )
-        else:
-            if config is not None:
-                _write(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-            devices = ", ".join(device.device_kind for device in jax.local_devices())
-            run = {
-                "id": secrets.token_hex(8),
-                "identity": identity,
-                "jax": jax.__version__,
-                "devices": devices,
-            }
-            _write(about, json.dumps(run, indent=1))
-        yield run_dir
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file that is either there whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 class _Interrupt:

@@ -12,6 +12,7 @@ import pytest
 
 import jaxes
 from jaxes.problems import functions
+from jaxes.training import run_dir as run_dirs
 from jaxes.training import trainer
 
 
@@ -166,7 +167,7 @@ def test_a_run_is_never_replaced(strategy, problem, tmp_path):
 
 def test_two_processes_do_not_share_a_run(strategy, problem, tmp_path):
     with (
-        trainer._open_run_dir(tmp_path / "run", {}, resume=False, config=None),
+        run_dirs.open_run_dir(tmp_path / "run", {}, resume=False, config=None),
         pytest.raises(ValueError, match="in use by another process"),
     ):
         jaxes.train(problem, strategy, num_generations=1, run_dir=tmp_path / "run", resume=True)
