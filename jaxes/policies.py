@@ -65,6 +65,26 @@ class _GRU(nn.Module):
         return memory, _last_layer(self.action_size)(x)
 
 
+def _memoryless(make_network: Callable[[int], Any], output: Output) -> PolicyFactory:
+    """A policy from a network `(action_size) -> module` that maps an observation to an action."""
+
+    def build(observation_size: int, action_size: int) -> Policy:
+        network = make_network(action_size)
+
+        def apply(
+            params: Params, policy_state: PolicyState, observation: Array
+        ) -> tuple[Array, PolicyState]:
+            return OUTPUTS[output](network.apply(params, observation)), policy_state
+
+        return Policy(
+            init=lambda key: network.init(key, jnp.zeros(observation_size)),
+            initial_state=(),
+            apply=apply,
+        )
+
+    return build
+
+
 def mlp(
     hidden: tuple[int, ...] = (32, 32), activation: Activation = "tanh", output: Output = "tanh"
 ) -> PolicyFactory:
@@ -87,21 +107,10 @@ def mlp(
     check_name("activation", activation, get_args(Activation))
     check_name("output", output, get_args(Output))
 
-    def build(observation_size: int, action_size: int) -> Policy:
-        network: Any = _MLP(tuple(hidden), action_size, getattr(nn, activation))
+    def network(action_size: int) -> nn.Module:
+        return _MLP(tuple(hidden), action_size, getattr(nn, activation))
 
-        def apply(
-            params: Params, policy_state: PolicyState, observation: Array
-        ) -> tuple[Array, PolicyState]:
-            return OUTPUTS[output](network.apply(params, observation)), policy_state
-
-        return Policy(
-            init=lambda key: network.init(key, jnp.zeros(observation_size)),
-            initial_state=(),
-            apply=apply,
-        )
-
-    return build
+    return _memoryless(network, output)
 
 
 def linear(output: Output = "clip") -> PolicyFactory:
@@ -118,21 +127,10 @@ def linear(output: Output = "clip") -> PolicyFactory:
     """
     check_name("output", output, get_args(Output))
 
-    def build(observation_size: int, action_size: int) -> Policy:
-        network: Any = nn.Dense(action_size, use_bias=False, kernel_init=nn.initializers.zeros)
+    def network(action_size: int) -> nn.Module:
+        return nn.Dense(action_size, use_bias=False, kernel_init=nn.initializers.zeros)
 
-        def apply(
-            params: Params, policy_state: PolicyState, observation: Array
-        ) -> tuple[Array, PolicyState]:
-            return OUTPUTS[output](network.apply(params, observation)), policy_state
-
-        return Policy(
-            init=lambda key: network.init(key, jnp.zeros(observation_size)),
-            initial_state=(),
-            apply=apply,
-        )
-
-    return build
+    return _memoryless(network, output)
 
 
 def gru(hidden_size: int = 32, output: Output = "tanh") -> PolicyFactory:
