@@ -13,12 +13,14 @@ def check(field: str, value: Any, ok: bool, allowed: str) -> None:
         raise ValueError(f"{field} must be {allowed}, got {value!r}")
 
 
-def check_count(field: str, value: Any, least: int = 1, most: int = MAX_COUNT) -> None:
+def check_count(
+    field: str, value: Any, least: int = 1, most: int = MAX_COUNT, why: str = ""
+) -> None:
     """Raises a ValueError unless `value` is an int in [least, most]."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     bound = f" and at most {most}" if whole and value > most else ""
     ok = whole and least <= value <= most
-    check(field, value, ok, f"a whole number of at least {least}{bound}")
+    check(field, value, ok, f"a whole number of at least {least}{bound}{why}")
 
 
 def check_name(field: str, value: Any, names: Iterable[str]) -> None:

@@ -4,32 +4,38 @@ import argparse
 import inspect
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 import jaxes
 from jaxes.checks import check_count
 from jaxes.training import TrainResult, config, evaluation
+from jaxes.training.display import PatientConsole, number
 from jaxes.training.metrics import finite
 
-BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Runs one command; its exit code is 0, 1 (failed), 2 (bad input) or 130 (Ctrl-C)."""
     options = _parser().parse_args(arguments)
     # With --json, stdout is for machines and everything else goes to stderr.
-    console = Console(stderr=getattr(options, "json", False))
+    console = PatientConsole(stderr=getattr(options, "json", False))
     try:
         options.command(options, console)
     except (ValueError, OSError) as error:
         Console(stderr=True).print(f"jaxes: error: {error}", soft_wrap=True, markup=False)
         return BAD_INPUT
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        Console(stderr=True).print(f"jaxes: failed: {error}", soft_wrap=True, markup=False)
+        return FAILED
     except KeyboardInterrupt as interrupt:
         console.print(f"interrupted: {interrupt}", soft_wrap=True, markup=False)
         return INTERRUPTED
@@ -53,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY.PATH=VALUE",
         help="override a field of the config; may be repeated",
     )
-    train.add_argument("--run-dir", type=Path, help="default: runs/CONFIG-DATE-TIME")
+    train.add_argument("--run-dir", help="default: runs/CONFIG-DATE-TIME-PROCESS")
 
     resume = commands.add_parser("resume", help="go on with a run from its latest checkpoint")
     resume.set_defaults(command=_resume)
@@ -76,10 +82,10 @@ def _parser() -> argparse.ArgumentParser:
 def _train(options: Any, console: Console) -> None:
     path = config.find(options.config)
     settings = config.load(path, tuple(options.set))
-    run_dir = (
-        options.run_dir
-        or Path("runs") / f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    )
+    if options.run_dir == "":
+        raise ValueError("--run-dir must be a path, got ''")
+    default = f"runs/{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    run_dir = Path(options.run_dir or default)
     _run(settings, run_dir, options, console, resume=False)
 
 
@@ -101,14 +107,17 @@ def _run(settings: Any, run_dir: Path, options: Any, console: Console, resume: b
             config=settings.resolved,
         )
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(f"{interrupt}; go on with: jaxes resume {run_dir}") from interrupt
+        reason = str(interrupt) or "before the first generation"
+        command = f"jaxes resume {shlex.quote(str(run_dir))}"
+        raise KeyboardInterrupt(f"{reason}; go on with: {command}") from interrupt
     _say_result(result, console)
+    quoted = shlex.quote(str(run_dir))
     console.print(
         f"{result.env_steps:,} environment steps in {result.seconds:,.0f} s, "
         f"{result.compile_seconds:,.0f} s of them compilation\n"
         f"run: {run_dir}\n"
-        f"next: jaxes evaluate {run_dir}        (test the policy)\n"
-        f"      jaxes train {run_dir}/config.yaml --set training.seed=1        (another seed)",
+        f"next: jaxes evaluate {quoted}        (test the policy)\n"
+        f"      jaxes train {quoted}/config.yaml --set training.seed=1        (another seed)",
         soft_wrap=True,
         highlight=False,
         markup=False,
@@ -120,9 +129,9 @@ def _run(settings: Any, run_dir: Path, options: Any, console: Console, resume: b
 def _say_result(result: TrainResult | evaluation.EvaluationResult, console: Console) -> None:
     diverged = f"; {result.num_test_diverged} DIVERGED" if result.num_test_diverged else ""
     console.print(
-        f"return {result.return_mean:,.1f} ± {result.return_std:,.1f} over "
+        f"return {number(result.return_mean)} ± {number(result.return_std)} over "
         f"{result.num_test_episodes} fresh episodes{diverged} "
-        f"(zero policy: {result.floor_mean:,.1f}), at generation {result.generation}",
+        f"(zero policy: {number(result.floor_mean)}), at generation {result.generation}",
         soft_wrap=True,
         highlight=False,
         markup=False,

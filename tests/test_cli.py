@@ -1,6 +1,9 @@
 """The command line in this process: what it refuses, and what it lists."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -111,6 +114,11 @@ def test_bad_input_to_brax_is_one_clear_line(overrides, message, capsys, workpla
         (("train", "."), "no file '.'"),
         (("train", "sphere.yaml", "--run-dir", "sphere.yaml"), "sphere.yaml is not a directory"),
         (("train", "sphere.yaml", "--run-dir", "sphere.yaml/sub"), "Not a directory"),
+        (("train", "sphere.yaml", "--run-dir", "a [b]"), "run_dir must be a path without"),
+        (("train", "sphere.yaml", "--run-dir", ""), "--run-dir must be a path, got ''"),
+        (("train", "twice.yaml"), "'problem' stands twice"),
+        (("train", "scalar.yaml"), "problem: a section with the field `name` is required, got 1"),
+        (("train", "cycle.yaml"), "Circular reference"),
         (("evaluate", "nowhere", "--seed", "-1"), "--seed must be a whole number"),
         (("resume", "nowhere"), "run: nowhere holds no run"),
         (("evaluate", "nowhere"), "run: nowhere holds no run"),
@@ -119,6 +127,9 @@ def test_bad_input_to_brax_is_one_clear_line(overrides, message, capsys, workpla
 def test_bad_files_are_one_clear_line(arguments, message, capsys, workplace):
     (workplace / "list.yaml").write_text("- 1\n- 2\n")
     (workplace / "broken.yaml").write_text("a: [1\nb: }")
+    (workplace / "twice.yaml").write_text(SPHERE + "problem: {name: ackley}\n")
+    (workplace / "scalar.yaml").write_text("problem: 1\n")
+    (workplace / "cycle.yaml").write_text(SPHERE + "other: &a [*a]\n")
     (workplace / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     assert run(*arguments) == 2
     _, err = capsys.readouterr()
@@ -146,6 +157,44 @@ def test_train_evaluate_resume(capsys, workplace):
     assert resumed["return_mean"] == pytest.approx(evaluated["return_mean"], rel=1e-5)
     assert evaluated["num_test_episodes"] == 3
     assert run("evaluate", "run", "--episodes", "0") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("metrics.jsonl", '{"a": 1}\n', "metrics.jsonl, line 1: no row of a generation"),
+        ("metrics.jsonl", "junk{\n", "metrics.jsonl, line 1: no row of a generation"),
+        ("run.json", "[]", "run.json is damaged"),
+        ("run.json", "[1", "run.json is damaged"),
+    ],
+)
+def test_damaged_files_are_named(name, text, message, capsys, workplace):
+    assert run("train", "sphere.yaml", "--run-dir", "run") == 0
+    (workplace / "run" / name).write_text(text)
+    capsys.readouterr()
+    assert run("resume", "run") == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_damaged_checkpoint_is_named_and_can_be_moved_away(capsys, workplace):
+    every = ("--set", "training.checkpoint_every=4")
+    assert run("train", "sphere.yaml", "--run-dir", "run", *every) == 0
+    shutil.rmtree(workplace / "run" / "checkpoints" / "10" / "default")
+    capsys.readouterr()
+    for command in ("resume", "evaluate"):
+        assert run(command, "run") == 2
+        assert "checkpoints/10 is damaged; move it away" in capsys.readouterr().err
+    shutil.rmtree(workplace / "run" / "checkpoints" / "10")
+    assert run("resume", "run") == 0
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(workplace):
+    command = f"{sys.executable} -m jaxes.cli train sphere.yaml --run-dir run | head -1"
+    subprocess.run(command, shell=True, check=True, capture_output=True)
+    assert (workplace / "run" / "metrics.jsonl").read_text().count("\n") == 10
+    assert (workplace / "run" / "checkpoints" / "10").is_dir()
 
 
 def test_a_resolved_config_resolves_to_itself(workplace):

@@ -62,9 +62,11 @@ def bind(
     return Strategy(bound_init, bound_ask, bound_tell, hparams, population_size)
 
 
-def check_population_size(population_size: Any, least: int, *, even: bool = False) -> None:
+def check_population_size(
+    population_size: Any, least: int, *, even: bool = False, why: str = ""
+) -> None:
     """Raises a ValueError unless `population_size` is a whole number that the strategy can use."""
-    check_count("population_size", population_size, least)
+    check_count("population_size", population_size, least, why=why)
     check("population_size", population_size, not (even and population_size % 2), "even for pairs")
 
 

@@ -100,6 +100,7 @@ def cem(
     check("noise", noise, noise >= 0, "at least 0")
     check("noise_decay", noise_decay, noise_decay >= 0, "at least 0")
     num_elites = 1 if noise > 0 else 2  # one elite alone has no variance
-    base.check_population_size(population_size, max(2, ceil(num_elites / elite_fraction - 1e-9)))
+    least = max(2, ceil(num_elites / elite_fraction - 1e-9))
+    base.check_population_size(population_size, least, why=f" with elite_fraction={elite_fraction}")
     hparams = HParams(sigma, elite_fraction, noise, noise_decay)
     return base.bind(init, ask, tell, hparams, population_size)

@@ -1,7 +1,10 @@
 """Checkpoints of a train state, written in the background. The only module that imports orbax."""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -19,6 +22,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, *, read_only: bool = False):
         logging.getLogger("absl").setLevel(logging.ERROR)  # orbax logs each save at info level
+        self._directory = directory
         self._manager = ocp.CheckpointManager(
             directory.resolve(),
             item_handlers=ocp.StandardCheckpointHandler(),  # or there is no metadata to check
@@ -49,7 +53,7 @@ class Checkpoints:
           ValueError: the checkpoint has other leaves, shapes or dtypes than the template.
         """
         expected = _by_name(template)
-        saved = self._manager.item_metadata(generation)
+        saved = self._read(generation, self._manager.item_metadata)
         for name in sorted(expected.keys() ^ saved.keys()):
             where = "the checkpoint" if name in expected else "this strategy and problem"
             raise ValueError(f"generation {generation}: {where} lacks {name}")
@@ -59,11 +63,26 @@ class Checkpoints:
                     f"generation {generation}: {name} was saved as {saved[name].dtype}"
                     f"{list(saved[name].shape)}, this strategy and problem need {leaf.dtype}"
                     f"{list(leaf.shape)}"
+                    + (" (was JAX_ENABLE_X64 set?)" if saved[name].dtype != leaf.dtype else "")
                 )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
-        restored = self._manager.restore(generation, args=ocp.args.StandardRestore(abstract))
+        restore = partial(self._manager.restore, args=ocp.args.StandardRestore(abstract))
+        restored = self._read(generation, restore)
         leaves = [restored[name] for name in expected]
         return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+    def _read(self, generation: int, read: Callable[[int], Any]) -> Any:
+        """What `read` says of a generation; whatever it raises means a damaged checkpoint."""
+        try:
+            if (found := read(generation)) is not None:
+                return found
+            reason = "it is not complete"
+        except Exception as error:
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        raise ValueError(
+            f"checkpoint {self._directory / str(generation)} is damaged; move it away to go on "
+            f"from an earlier one ({reason})"
+        )
 
     def close(self) -> None:
         """Waits until all saves are on disk."""

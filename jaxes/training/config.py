@@ -112,11 +112,13 @@ class Config:
     def __init__(self, data: dict[str, Any]):
         model = _config_model(data)
         try:
-            self._model: Any = model.model_validate_json(json.dumps(data))
+            text = json.dumps(data)
+        except (TypeError, ValueError) as error:  # YAML knows sets and cycles, JSON does not
+            raise ConfigError(f"config: {error}") from error
+        try:
+            self._model: Any = model.model_validate_json(text)
         except ValidationError as error:
             raise ConfigError("; ".join(_explain(e, model) for e in error.errors())) from error
-        except TypeError as error:  # YAML knows types that JSON does not, such as !!set
-            raise ConfigError(str(error)) from error
         self.resolved: dict[str, Any] = self._model.model_dump(mode="json", exclude_none=True)
 
     def build(self) -> Run:
@@ -205,7 +207,8 @@ def _named_section(
 def _name(data: dict[str, Any], section: str, allowed: Mapping[str, Any]) -> str:
     content = data.get(section)
     if not isinstance(content, dict):
-        raise ConfigError(f"{section}: required, a section with the field name")
+        given = f", got {content!r}" if section in data else ""
+        raise ConfigError(f"{section}: a section with the field `name` is required{given}")
     name = content.get("name")
     if name is None:
         raise ConfigError(f"{section}.name: required{_suggest('', list(allowed))}")
@@ -251,6 +254,13 @@ class _Loader(yaml.SafeLoader):
         letter: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":timestamp")]
         for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.YAMLError(f"{name!r} stands twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(

@@ -1,5 +1,7 @@
 """What a run shows while it goes on: a live bar on a terminal, plain lines elsewhere."""
 
+import math
+import os
 import time
 from typing import Any
 
@@ -9,6 +11,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from jaxes.training.metrics import Row
 
 SECONDS_BETWEEN_LINES = 5.0
+
+
+def number(value: float) -> str:
+    """One decimal for scores, significant digits for small values."""
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+class PatientConsole(Console):
+    """A console that falls silent, rather than ends the program, when its reader goes away."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 class Display:
@@ -53,11 +68,13 @@ class Display:
         row = rows[-1]
         tested = "test/return_mean" in row
         if tested:
-            self._test_return = f"{row['test/return_mean']:,.1f}"
+            self._test_return = number(row["test/return_mean"])
         text = (
-            f"fitness {row['fitness/mean']:,.1f} (best {row['fitness/max']:,.1f})"
+            f"fitness {number(row['fitness/mean'])} (best {number(row['fitness/max'])})"
             f"  return of the mean {self._test_return}"
         )
+        if math.isnan(row["fitness/mean"]):
+            text = "NO MEMBER HAS A FINITE FITNESS  " + text
         if "rollout/env_steps" in row:
             text += f"  {steps_per_second:,.0f} steps/s"
         if self._progress is not None:

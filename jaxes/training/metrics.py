@@ -46,12 +46,24 @@ class JsonLines:
 
 
 def read_rows(path: Path) -> tuple[list[Row], int]:
-    """The complete rows of a `metrics.jsonl`, and the offset at which they end."""
+    """The complete rows of a `metrics.jsonl`, and the offset at which they end.
+
+    Raises:
+      ValueError: a complete line is no row.
+    """
     if not path.exists():
         return [], 0
     text = path.read_bytes()
     end = text.rfind(b"\n") + 1
-    return [json.loads(line) for line in text[:end].splitlines()], end
+    rows = []
+    for number, line in enumerate(text[:end].splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            row["generation"] + 0
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path}, line {number}: no row of a generation") from error
+        rows.append(row)
+    return rows, end
 
 
 def finite(row: Row) -> Row:

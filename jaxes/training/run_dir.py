@@ -97,6 +97,9 @@ def open_run_dir(
     """Claims the directory for this process, and the run in it for this identity."""
     if run_dir.exists() and not run_dir.is_dir():
         raise ValueError(f"run_dir: {run_dir} is not a directory")
+    if any(character in str(run_dir.resolve()) for character in "*?[]"):
+        # Orbax globs in the path and loses a checkpoint's data without an error.
+        raise ValueError(f"run_dir must be a path without *, ?, [ and ], got {str(run_dir)!r}")
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / "lock").open("a") as lock:
         try:
@@ -109,7 +112,10 @@ def open_run_dir(
             )
         about = run_dir / "run.json"
         if about.exists():
-            saved = json.loads(about.read_text()).get("identity", {})
+            try:
+                saved = dict(json.loads(about.read_text())["identity"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"run_dir: {about} is damaged: {error!r}") from error
             for name, value in identity.items():
                 if saved.get(name) != value:
                     raise ValueError(

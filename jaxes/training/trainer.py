@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -127,6 +128,9 @@ def train(
             make_chunk(core.make_update_step(strategy, problem)), run_key, state
         )
         display.say(f"compiled in {compile_seconds:.1f} s")
+        if int(state.generation) >= num_generations:
+            display.say("all generations are done; to go on, raise num_generations")
+        interrupt.arm()
         loop = _Loop(run_chunk, record, display, interrupt, target_return)
         state = loop.run(state, num_generations, checkpoint_every, test_every)
         generation = int(state.generation)
@@ -309,21 +313,28 @@ def _rows(buffers: dict[str, np.ndarray], generation: int, count: int, seconds: 
 
 
 class _Interrupt:
-    """Turns the first Ctrl-C or SIGTERM into a request to stop; a second one is immediate."""
+    """Once armed, the first Ctrl-C or SIGTERM is a request to stop; a second one is immediate.
+
+    Until then, while there is nothing to save, they do what they always do.
+    """
 
     def __init__(self) -> None:
         self.requested = False
         self._previous: dict[int, Any] = {}
 
-    def _request(self, signum: int, frame: Any) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-
-    def __enter__(self) -> "_Interrupt":
+    def arm(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM):
                 self._previous[signum] = signal.signal(signum, self._request)
+
+    def _request(self, signum: int, frame: Any) -> None:
+        if self.requested:
+            raise KeyboardInterrupt("stopped at once")
+        self.requested = True
+        with contextlib.suppress(OSError):
+            sys.stderr.write("\nstopping after this chunk; once more to stop at once\n")
+
+    def __enter__(self) -> "_Interrupt":
         return self
 
     def __exit__(self, *_: Any) -> None:
