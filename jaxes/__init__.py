@@ -16,6 +16,8 @@ from jaxes.strategies import STRATEGIES
 from jaxes.strategies.cem import cem
 from jaxes.strategies.cma_es import cma_es
 from jaxes.strategies.openai_es import nes, openai_es
+from jaxes.strategies.snes import snes
+from jaxes.strategies.xnes import xnes
 from jaxes.training import TrainResult, train
 
 __version__ = "0.1.0"
@@ -38,6 +40,8 @@ __all__ = [
     "policies",
     "problems",
     "run",
+    "snes",
     "train",
     "weights",
+    "xnes",
 ]

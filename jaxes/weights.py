@@ -43,6 +43,16 @@ def centered_rank(fitness: Array) -> Array:
     )
 
 
+def utilities(fitness: Array) -> Array:
+    """NES utilities: max(0, ln(N/2 + 1) - ln rank), normalized, minus 1/N; they sum to zero.
+
+    Reference: Wierstra et al., Natural evolution strategies, JMLR 15 (2014), section 3.1.
+    """
+    rank = jnp.arange(1, fitness.size + 1, dtype=jnp.result_type(fitness, jnp.float32))
+    table = jnp.maximum(0, jnp.log(fitness.size / 2 + 1) - jnp.log(rank))
+    return by_rank(fitness, table / jnp.sum(table) - 1 / fitness.size)
+
+
 def raw(fitness: Array) -> Array:
     """The fitness itself; NaN and infinities are moved to the finite extremes."""
     finite = jnp.isfinite(fitness)

@@ -14,6 +14,7 @@ FUNCTIONS = {
     "elite": partial(weights.elite, fraction=0.5),
     "centered_rank": weights.centered_rank,
     "raw": weights.raw,
+    "utilities": weights.utilities,
 }
 
 
@@ -27,6 +28,9 @@ def test_definitions():
     expected = np.array([3, 0, 4, 1, 2, 5]) / 5 - 0.5
     np.testing.assert_allclose(weights.centered_rank(FITNESS), expected, atol=1e-7)
     np.testing.assert_array_equal(weights.raw(FITNESS), FITNESS)
+    by_rank = np.maximum(0, np.log(4) - np.log(np.arange(1, 7)))
+    by_rank = by_rank / by_rank.sum() - 1 / 6
+    np.testing.assert_allclose(weights.utilities(FITNESS), by_rank[[2, 5, 1, 4, 3, 0]], atol=1e-7)
 
 
 def test_elites_sum_to_one_for_any_traced_fraction():
@@ -63,7 +67,7 @@ def test_ties_share(shape):
 
 
 def test_ranks_ignore_monotone_transformations():
-    for name in ("elite", "centered_rank"):
+    for name in ("elite", "centered_rank", "utilities"):
         np.testing.assert_array_equal(
             FUNCTIONS[name](FITNESS), FUNCTIONS[name](1000 * jnp.exp(FITNESS))
         )

@@ -12,6 +12,8 @@ SETTINGS = {  # what each needs to find the optimum of a function scaled like 1
     "cem": {"sigma": 1.0, "elite_fraction": 0.25, "noise": 0.1, "noise_decay": 0.002},
     "cma_es": {"sigma": 1.0},
     "nes": {"sigma": 0.3, "learning_rate": 0.001},
+    "snes": {"sigma": 1.0},
+    "xnes": {"sigma": 1.0},
     "openai_es": {"sigma": 0.1, "learning_rate": 0.1, "weight_decay": 0.0},
 }
 

@@ -1,0 +1,73 @@
+"""xNES and SNES against an independent implementation and their definition."""
+
+import cmaes
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxes
+
+
+def rotated_ellipsoid(n):
+    rng = np.random.default_rng(n)
+    rotation = np.linalg.qr(rng.normal(size=(n, n)))[0]
+    scales = 10.0 ** (6 * np.arange(n) / (n - 1))
+    return lambda solutions: ((solutions @ rotation.T) ** 2 * scales).sum(axis=1)
+
+
+@pytest.mark.parametrize(("n", "generations"), [(2, 30), (8, 60), (20, 60)])
+def test_xnes_agrees_with_the_oracle(n, generations, float64):
+    """Same solutions, same fitness: mean, σ and B agree to 1e-10.
+
+    The oracle recovers z as B⁻¹(x - μ)/σ, which costs it digits as σ falls: the search starts far
+    away, and is short where n is small, so that it is still on its way at the end.
+    """
+    cost, mean = rotated_ellipsoid(n), 1e3 * np.random.default_rng(n + 1).normal(size=n)
+    population_size = 4 + int(3 * np.log(n))
+    strategy = jaxes.xnes(population_size, sigma=0.5)
+    oracle = cmaes.XNES(mean.copy(), 0.5, population_size=population_size)
+    state = strategy.init(jnp.asarray(mean))
+    ask, tell = jax.jit(strategy.ask), jax.jit(strategy.tell)
+    for generation in range(generations):
+        key = jax.random.key(generation)
+        solutions = np.asarray(ask(key, state))
+        values = cost(solutions)
+        state = tell(key, state, jnp.asarray(-values))
+        oracle.tell(list(zip(solutions, values, strict=True)))
+        for name in ("mean", "sigma", "B"):
+            theirs = getattr(oracle, f"_{name}")
+            scale = max(1.0, np.abs(theirs).max())
+            np.testing.assert_allclose(
+                getattr(state, name), theirs, rtol=0, atol=1e-10 * scale, err_msg=name
+            )
+
+
+def test_xnes_keeps_the_determinant_of_its_shape(float64):
+    strategy = jaxes.xnes(10)
+    state = strategy.init(jnp.zeros(5))
+    for generation in range(30):
+        key = jax.random.key(generation)
+        cost = rotated_ellipsoid(5)(np.asarray(strategy.ask(key, state)))
+        state = strategy.tell(key, state, jnp.asarray(-cost))
+    np.testing.assert_allclose(np.linalg.det(state.B), 1, rtol=1e-9)
+    assert np.linalg.cond(state.B) > 2
+
+
+def test_snes_is_its_definition(float64):
+    d, population_size = 6, 12
+    strategy = jaxes.snes(population_size, sigma=0.7)
+    mean = np.arange(1.0, d + 1)
+    state, std = strategy.init(jnp.asarray(mean)), np.full(d, 0.7)
+    utilities = np.maximum(0, np.log(population_size / 2 + 1) - np.log(np.arange(1, 13)))
+    utilities = utilities / utilities.sum() - 1 / population_size
+    for generation in range(20):
+        key = jax.random.key(generation)
+        solutions = np.asarray(strategy.ask(key, state))
+        fitness = -((solutions * np.arange(1, d + 1)) ** 2).sum(axis=1)
+        state = strategy.tell(key, state, jnp.asarray(fitness))
+        z = ((solutions - mean) / std)[np.argsort(-fitness)]
+        mean = mean + std * (utilities @ z)
+        std = std * np.exp((3 + np.log(d)) / (5 * np.sqrt(d)) / 2 * (utilities @ (z**2 - 1)))
+        np.testing.assert_allclose(state.mean, mean, rtol=1e-8)
+        np.testing.assert_allclose(state.std, std, rtol=1e-8)
