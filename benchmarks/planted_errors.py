@@ -1,0 +1,146 @@
+"""Do the tests notice a broken algorithm? Plants one error at a time and runs the tests.
+
+Each error is a replacement in a copy of the package; the tests of its strategy must then fail.
+Errors of this kind ship in published libraries, pass convergence tests, and hide in evaluation
+counts.
+
+    python benchmarks/planted_errors.py
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+class Error(NamedTuple):
+    name: str
+    file: str  # in jaxes/
+    correct: str
+    broken: str
+    tests: str  # in tests/
+
+
+CMA, XNES = "strategies/test_cma_es.py", "strategies/test_xnes.py"
+ERRORS = [
+    Error(
+        "no whitening in p_σ",
+        "strategies/cma_es.py",
+        "whitened = state.B @ z_w",
+        "whitened = y_w",
+        CMA,
+    ),
+    Error(
+        "h_σ always 1",
+        "strategies/cma_es.py",
+        "(norm_p_sigma / correction < (1.4 + 2 / (n + 1)) * c.chi_n)",
+        "(norm_p_sigma >= 0)",
+        CMA,
+    ),
+    Error(
+        "no rank-one term",
+        "strategies/cma_es.py",
+        "c.c_1 * jnp.outer(p_c, p_c)",
+        "0 * jnp.outer(p_c, p_c)",
+        CMA,
+    ),
+    Error(
+        "no negative weights",
+        "strategies/cma_es.py",
+        "alpha_minus * raw / -raw[negative].sum()",
+        "0 * raw",
+        CMA,
+    ),
+    Error(
+        "unsorted noise with sorted weights",
+        "strategies/cma_es.py",
+        "w = by_rank(fitness, jnp.asarray(c.weights, dtype))",
+        "w = jnp.asarray(c.weights, dtype)",
+        CMA,
+    ),
+    Error(
+        "flipped sign in CMA-ES",
+        "strategies/cma_es.py",
+        "mean = state.mean + state.sigma * y_w",
+        "mean = state.mean - state.sigma * y_w",
+        CMA,
+    ),
+    Error(
+        "elementwise exp in xNES",
+        "strategies/xnes.py",
+        "jax.scipy.linalg.expm(eta / 2 * G_B)",
+        "jnp.exp(eta / 2 * G_B)",
+        XNES,
+    ),
+    Error(
+        "flipped sign in xNES",
+        "strategies/xnes.py",
+        "jnp.exp(eta / 2 * G_sigma)",
+        "jnp.exp(-eta / 2 * G_sigma)",
+        XNES,
+    ),
+    Error(
+        "flipped sign in OpenAI-ES",
+        "strategies/openai_es.py",
+        "transform.update(-gradient",
+        "transform.update(gradient",
+        "strategies/test_openai_es.py",
+    ),
+    Error(
+        "standard deviation noise instead of variance noise in CEM",
+        "strategies/cem.py",
+        "jnp.sqrt(jnp.maximum(state.std**2 * variance + added, floor))",
+        "jnp.sqrt(jnp.maximum(state.std**2 * variance, floor)) + added",
+        "strategies/test_cem.py",
+    ),
+    Error(
+        "NaN ranks best",
+        "weights.py",
+        "cost = -jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)",
+        "cost = -jnp.where(jnp.isnan(fitness), jnp.inf, fitness)",
+        "test_weights.py",
+    ),
+]
+
+
+def tests_pass(copy: Path, tests: str) -> bool:
+    """Whether the tests pass against the package in `copy`."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+    done = subprocess.run(command, cwd=copy / "tests", env=environment, capture_output=True)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(done.stdout.decode())
+    return done.returncode == 0
+
+
+def main() -> int:
+    unnoticed = 0
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory)
+        for name in ("jaxes", "tests"):
+            shutil.copytree(ROOT / name, copy / name)
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        for tests in sorted({error.tests for error in ERRORS}):
+            if not tests_pass(copy, tests):
+                print(f"{tests} fails without a planted error")
+                return 1
+        for error in ERRORS:
+            file = copy / "jaxes" / error.file
+            source = file.read_text()
+            if source.count(error.correct) != 1:
+                raise ValueError(f"{error.name}: {error.correct!r} is not once in {error.file}")
+            file.write_text(source.replace(error.correct, error.broken))
+            noticed = not tests_pass(copy, error.tests)
+            file.write_text(source)
+            unnoticed += not noticed
+            print(f"{'noticed  ' if noticed else 'UNNOTICED'}  {error.name}", flush=True)
+    return min(unnoticed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
