@@ -36,7 +36,6 @@ ENVIRONMENTS = {
 
 def brax(
     env_name: str,
-    *,
     backend: Backend = "spring",
     episode_length: int = 1000,
     num_episodes: int = 1,

@@ -80,7 +80,7 @@ def cem(
     keeps searching (on Tetris, by two orders of magnitude in score).
 
     Args:
-      population_size: N, with at least two elites among them; one will do with noise.
+      population_size: N, of which `elite_fraction · N` > 1 are elites; one will do with noise.
       sigma: the initial standard deviation of every coordinate, > 0.
       elite_fraction: |I|/N, in (0, 1].
       noise: Z_0 ≥ 0, a variance. `noise=4` is the paper's constant noise.
@@ -99,8 +99,9 @@ def cem(
     check("elite_fraction", elite_fraction, 0 < elite_fraction <= 1, "in (0, 1]")
     check("noise", noise, noise >= 0, "at least 0")
     check("noise_decay", noise_decay, noise_decay >= 0, "at least 0")
-    num_elites = 1 if noise > 0 else 2  # one elite alone has no variance
-    least = max(2, ceil(num_elites / elite_fraction - 1e-9))
+    least = max(2, ceil(1 / elite_fraction - 1e-9))
+    if noise == 0 and least * elite_fraction < 1 + 1e-9:
+        least += 1  # one elite alone has no variance
     base.check_population_size(population_size, least, why=f" with elite_fraction={elite_fraction}")
     hparams = HParams(sigma, elite_fraction, noise, noise_decay)
     return base.bind(init, ask, tell, hparams, population_size)
