@@ -23,6 +23,11 @@ def check_count(
     check(field, value, ok, f"a whole number of at least {least}{bound}{why}")
 
 
+def check_seed(field: str, value: Any) -> None:
+    """Raises a ValueError unless `value` is an int in [0, 2³²); greater ones alias smaller ones."""
+    check_count(field, value, least=0, most=2**32 - 1)
+
+
 def check_name(field: str, value: Any, names: Iterable[str]) -> None:
     """Raises a ValueError, with the nearest name, unless `value` is one of `names`."""
     names = list(names)

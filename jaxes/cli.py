@@ -15,7 +15,7 @@ import jax
 from rich.console import Console
 
 import jaxes
-from jaxes.checks import check_count
+from jaxes.checks import check_count, check_seed
 from jaxes.training import TrainResult, config, evaluation
 from jaxes.training.display import PatientConsole, number
 from jaxes.training.metrics import finite
@@ -145,7 +145,7 @@ def _summary(result: TrainResult) -> dict[str, Any]:
 
 def _evaluate(options: Any, console: Console) -> None:
     check_count("--episodes", options.episodes)
-    check_count("--seed", options.seed, least=0, most=2**32 - 1)
+    check_seed("--seed", options.seed)
     settings = config.load(config.of_run(options.run))
     problem, strategy, training = settings.build()
     result = evaluation.evaluate(

@@ -1,5 +1,6 @@
 """What all strategies share: the binding of a module's functions into a `Strategy`."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, get_args
@@ -60,6 +61,12 @@ def bind(
         return jax.tree.map(partial(jnp.where, informative), moved, state)
 
     return Strategy(bound_init, bound_ask, bound_tell, hparams, population_size)
+
+
+def keep_in_range(step_size: Array) -> Array:
+    """Step sizes bounded so that their squares neither vanish nor overflow in their dtype."""
+    tiny = math.sqrt(jnp.finfo(step_size.dtype).tiny)
+    return jnp.clip(step_size, tiny, 1 / tiny)
 
 
 def check_population_size(

@@ -145,10 +145,9 @@ def tell(key: Array, state: State, fitness: Array) -> State:
     )
 
     C, B, D = _decompose_every(c.eigen_gap, generation, C, state.B, state.D)
-    tiny = math.sqrt(jnp.finfo(dtype).tiny)
     return State(
         mean=mean,
-        sigma=jnp.clip(sigma, tiny, 1 / tiny),
+        sigma=base.keep_in_range(sigma),
         C=C,
         p_sigma=p_sigma,
         p_c=p_c,

@@ -45,10 +45,9 @@ def tell(key: Array, state: State, fitness: Array) -> State:
 
     mean_gradient, std_gradient = sum_over_members(gradients, fitness.size)
     eta = hparams.std_learning_rate * (3 + math.log(d)) / (5 * math.sqrt(d))
-    tiny = math.sqrt(jnp.finfo(state.mean.dtype).tiny)
     return State(
         mean=state.mean + hparams.mean_learning_rate * state.std * mean_gradient,
-        std=jnp.clip(state.std * jnp.exp(eta / 2 * std_gradient), tiny, 1 / tiny),
+        std=base.keep_in_range(state.std * jnp.exp(eta / 2 * std_gradient)),
         hparams=hparams,
     )
 

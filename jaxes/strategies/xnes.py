@@ -51,10 +51,9 @@ def tell(key: Array, state: State, fitness: Array) -> State:
     G_B = G_M - G_sigma * jnp.eye(d, dtype=G_M.dtype)
 
     eta = hparams.shape_learning_rate * 0.6 * (3 + math.log(d)) / (d * math.sqrt(d))
-    tiny = math.sqrt(jnp.finfo(state.mean.dtype).tiny)
     return State(
         mean=state.mean + hparams.mean_learning_rate * state.sigma * (state.B @ G_delta),
-        sigma=jnp.clip(state.sigma * jnp.exp(eta / 2 * G_sigma), tiny, 1 / tiny),
+        sigma=base.keep_in_range(state.sigma * jnp.exp(eta / 2 * G_sigma)),
         # The exponential of the matrix, not of its elements: only so can B rotate.
         B=state.B @ jax.scipy.linalg.expm(eta / 2 * G_B),
         hparams=hparams,

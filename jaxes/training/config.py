@@ -144,9 +144,6 @@ class Config:
             check_settings(**training)
         return Run(problem, strategy, training)
 
-    def to_yaml(self) -> str:
-        return yaml.safe_dump(self.resolved, sort_keys=False)
-
 
 # The models, from the factories' signatures.
 

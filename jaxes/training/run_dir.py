@@ -42,7 +42,6 @@ class Record:
         assert self.directory is not None
         self._checkpoints = Checkpoints(self.directory / "checkpoints")
         self._stack.callback(self._checkpoints.close)
-        self._rows, _ = read_rows(self.directory / "metrics.jsonl")
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -55,7 +54,8 @@ class Record:
         if (latest := self._checkpoints.latest()) is not None:
             state = self._checkpoints.restore(latest, state)
         done = int(state.generation)
-        self._rows = [row for row in self._rows if row["generation"] <= done]
+        rows, _ = read_rows(self.directory / "metrics.jsonl")
+        self._rows = [row for row in rows if row["generation"] <= done]
         self.env_steps = sum(row.get("rollout/env_steps", 0) for row in self._rows)
         for sink in open_sinks(self.directory, self._loggers):
             self._sinks.append(sink)

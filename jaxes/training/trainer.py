@@ -18,7 +18,7 @@ from jax import Array
 from rich.console import Console
 
 from jaxes import core
-from jaxes.checks import check, check_count
+from jaxes.checks import check, check_count, check_seed
 from jaxes.core import Problem, Strategy, TrainState, UpdateStep
 from jaxes.training.display import Display
 from jaxes.training.metrics import LoggerName, Row, check_installed
@@ -184,7 +184,7 @@ def check_settings(
 ) -> None:
     """Raises a ValueError for an argument of `train` that is outside its range."""
     check_count("num_generations", num_generations)
-    check_count("seed", seed, least=0, most=2**32 - 1)  # greater ones alias
+    check_seed("seed", seed)
     check_count("checkpoint_every", checkpoint_every)
     check_count("test_every", test_every)
     real = target_return is None or math.isfinite(target_return)
