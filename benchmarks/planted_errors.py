@@ -31,7 +31,7 @@ ERRORS = [
     Error(
         "no whitening in p_σ",
         "strategies/cma_es.py",
-        "whitened = state.B @ z_w",
+        "whitened = z_w  # C^{-1/2} ⟨y⟩_w",
         "whitened = y_w",
         CMA,
     ),

@@ -1,6 +1,6 @@
 """jaxes: evolution strategies on accelerators, in JAX. Start reading in `jaxes/core.py`."""
 
-from jaxes import policies, problems, weights
+from jaxes import gaussian, optimizers, policies, problems, weights
 from jaxes.core import (
     Evaluation,
     Population,
@@ -13,9 +13,15 @@ from jaxes.core import (
     run,
 )
 from jaxes.strategies import STRATEGIES
+from jaxes.strategies.ars import ars
 from jaxes.strategies.cem import cem
 from jaxes.strategies.cma_es import cma_es
+from jaxes.strategies.genetic import genetic
+from jaxes.strategies.lm_ma_es import lm_ma_es
 from jaxes.strategies.openai_es import nes, openai_es
+from jaxes.strategies.pgpe import pgpe
+from jaxes.strategies.plain_cma import plain_cma
+from jaxes.strategies.sep_cma_es import sep_cma_es
 from jaxes.strategies.snes import snes
 from jaxes.strategies.xnes import xnes
 from jaxes.training import TrainResult, train
@@ -31,15 +37,23 @@ __all__ = [
     "TrainHParams",
     "TrainResult",
     "TrainState",
+    "ars",
     "cem",
     "cma_es",
+    "gaussian",
+    "genetic",
     "init",
+    "lm_ma_es",
     "make_update_step",
     "nes",
     "openai_es",
+    "optimizers",
+    "pgpe",
+    "plain_cma",
     "policies",
     "problems",
     "run",
+    "sep_cma_es",
     "snes",
     "train",
     "weights",

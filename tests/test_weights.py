@@ -12,6 +12,11 @@ from jaxes import weights
 FITNESS = jnp.array([3.0, -1.0, 7.0, 0.5, 2.0, 11.0])
 FUNCTIONS = {
     "elite": partial(weights.elite, fraction=0.5),
+    "log_rank": partial(weights.log_rank, fraction=0.5),
+    "z_score": weights.z_score,
+    "elite of z_score": weights.compose(weights.elite, weights.z_score),
+    "utilities of raw": weights.compose(weights.utilities, weights.raw),
+    "z_score of centered_rank": weights.compose(weights.z_score, weights.centered_rank),
     "centered_rank": weights.centered_rank,
     "raw": weights.raw,
     "utilities": weights.utilities,
@@ -28,14 +33,54 @@ def test_definitions():
     expected = np.array([3, 0, 4, 1, 2, 5]) / 5 - 0.5
     np.testing.assert_allclose(weights.centered_rank(FITNESS), expected, atol=1e-7)
     np.testing.assert_array_equal(weights.raw(FITNESS), FITNESS)
+    np.testing.assert_allclose(
+        weights.z_score(FITNESS), (FITNESS - FITNESS.mean()) / FITNESS.std(), rtol=1e-6
+    )
+    logs = np.log(3.5) - np.log([2, 3, 1])  # ranks of members 2, 0 and 5 among the best three
+    np.testing.assert_allclose(
+        weights.log_rank(FITNESS)[jnp.array([2, 0, 5])], logs / logs.sum(), rtol=1e-6
+    )
     by_rank = np.maximum(0, np.log(4) - np.log(np.arange(1, 7)))
     by_rank = by_rank / by_rank.sum() - 1 / 6
     np.testing.assert_allclose(weights.utilities(FITNESS), by_rank[[2, 5, 1, 4, 3, 0]], atol=1e-7)
 
 
-def test_elites_sum_to_one_for_any_traced_fraction():
-    sums = jax.vmap(lambda fraction: weights.elite(FITNESS, fraction).sum())
+@pytest.mark.parametrize("shape", [weights.elite, weights.log_rank])
+def test_elites_sum_to_one_for_any_traced_fraction(shape):
+    sums = jax.vmap(lambda fraction: shape(FITNESS, fraction).sum())
     np.testing.assert_allclose(sums(jnp.linspace(0.01, 1.0, 50)), 1, rtol=1e-6)
+
+
+def test_weights_sum_to_what_they_declare(shape):
+    total = weights.total(shape)
+    if total is None:
+        assert shape is weights.raw
+    else:
+        np.testing.assert_allclose(shape(FITNESS).sum(), total, atol=1e-6)
+        np.testing.assert_allclose(shape(FITNESS.at[2].set(jnp.nan)).sum(), total, atol=1e-6)
+
+
+def test_every_function_is_tested():
+    assert set(weights.WEIGHTS) <= set(FUNCTIONS)
+
+
+def test_more_fitness_never_weighs_less(shape):
+    assert np.all(np.diff(shape(FITNESS)[jnp.argsort(FITNESS)]) >= 0)
+
+
+@pytest.mark.parametrize("huge", [1e38, -1e38, 3.4e38])
+def test_weights_of_huge_fitness_are_finite(shape, huge):
+    shaped = shape(jnp.array([huge, -huge, 1.0, 0.0, huge, 2.0]))
+    assert np.isfinite(shaped).all()
+    assert np.isfinite(shaped.sum())
+
+
+@pytest.mark.parametrize("name", ["utilities", "centered_rank", "z_score"])
+def test_like_utilities_brings_weights_to_one_scale(name):
+    shaped = weights.like_utilities(FUNCTIONS[name], jnp.arange(6.0))
+    np.testing.assert_allclose(
+        jnp.abs(shaped).sum(), jnp.abs(weights.utilities(jnp.arange(6.0))).sum(), rtol=1e-6
+    )
 
 
 def test_permutations_commute(shape):

@@ -40,12 +40,15 @@ def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array
     def evaluate(
         key: Array, population: Population, problem_state: Any, test: Any = False
     ) -> Evaluation:
+        def chunk(members: Array) -> Array:
+            return jax.vmap(fn)(population(members))
+
+        size = min(population.size, CHUNK_SIZE)
         members = jnp.arange(population.size, dtype=jnp.int32)
-        fitness = jax.lax.map(
-            lambda member: fn(population(member[None])[0]),
-            members,
-            batch_size=min(population.size, CHUNK_SIZE),
-        )
+        whole = population.size - population.size % size
+        fitness = jax.lax.map(chunk, members[:whole].reshape(-1, size)).reshape(-1)
+        if whole < population.size:
+            fitness = jnp.concatenate([fitness, chunk(members[whole:])])
         metrics = {"test/returns": fn(population.mean)[None]}
         return Evaluation(fitness, problem_state, metrics)
 

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes import weights
+from jaxes import gaussian, weights
 from jaxes.checks import check, check_count, check_name
 from jaxes.core import HParams, State, Strategy
+from jaxes.weights import Weights
+
+Sampling = gaussian.SchemeName | gaussian.Scheme
 
 
 def bind(
@@ -20,9 +23,12 @@ def bind(
     tell: Callable[..., State],
     hparams: HParams,
     population_size: int,
-    **static: Any,
+    *,
+    sampling: Sampling = "independent",
+    chunk_size: int = gaussian.CHUNK_SIZE,
+    frozen_by_ties: bool = True,
 ) -> Strategy:
-    """A `Strategy` from an algorithm's three functions, each of which takes the `static` arguments.
+    """A `Strategy` from an algorithm's three functions.
 
     Adds what holds for every strategy: `ask` of all members by default, hyperparameters in the
     dtype of the mean, shapes checked at trace time, and a `tell` that leaves the state as it was
@@ -30,25 +36,33 @@ def bind(
 
     Args:
       init: `(mean [D], hparams) -> state`.
-      ask: `(key, state, members [M]) -> solutions [M, D]`.
-      tell: `(key, state, fitness [N]) -> state`.
+      ask: `(key, state, members [M], *, sampler) -> solutions [M, D]`.
+      tell: `(key, state, fitness [N], *, sampler) -> state`.
       hparams: the defaults, a NamedTuple of numbers.
       population_size: N.
-      **static: keyword arguments of the three functions that are no arrays.
+      sampling: a scheme of `jaxes.gaussian`, or its name; with `chunk_size` it makes the `sampler`.
+      chunk_size: the members whose noise `tell` holds at once, at least 1.
+      frozen_by_ties: False for a strategy that judges itself whether equal fitness says something.
+
+    Raises:
+      ValueError: an unknown `sampling`, or one that cannot draw this population.
     """
+    check_count("chunk_size", chunk_size)
+    sampler = gaussian.Sampler(scheme(sampling, population_size), population_size, chunk_size)
 
     def bound_init(mean: Array, hparams: HParams = hparams) -> State:
         mean = jnp.asarray(mean)
         if mean.ndim != 1 or not jnp.issubdtype(mean.dtype, jnp.floating):
             raise ValueError(f"mean must be a float vector [D], got {mean.dtype}{list(mean.shape)}")
+        check("mean", list(mean.shape), mean.size > 0, "a vector of at least one number")
         strong = partial(jnp.asarray, dtype=mean.dtype)  # a weak type would compile twice
-        state = init(strong(mean), jax.tree.map(strong, hparams), **static)
+        state = init(strong(mean), jax.tree.map(strong, hparams))
         return jax.tree.map(jnp.copy, state)  # no two leaves share a buffer: they can be donated
 
     def bound_ask(key: Array, state: State, members: Array | None = None) -> Array:
         if members is None:
             members = jnp.arange(population_size, dtype=jnp.int32)
-        return ask(key, state, members, **static)
+        return ask(key, state, members, sampler=sampler)
 
     def bound_tell(key: Array, state: State, fitness: Array) -> State:
         if fitness.shape != (population_size,):
@@ -56,17 +70,70 @@ def bind(
                 f"fitness must have the shape [{population_size}] of the population, "
                 f"got {list(fitness.shape)}"
             )
-        moved = tell(key, state, fitness.astype(state.mean.dtype), **static)
-        informative = weights.is_informative(fitness)
-        return jax.tree.map(partial(jnp.where, informative), moved, state)
+        fitness = fitness.astype(state.mean.dtype)
+        moved = tell(key, state, fitness, sampler=sampler)
+        if not frozen_by_ties:
+            return moved
+        return jax.tree.map(partial(jnp.where, weights.is_informative(fitness)), moved, state)
 
     return Strategy(bound_init, bound_ask, bound_tell, hparams, population_size)
+
+
+def scheme(sampling: Sampling, population_size: int) -> gaussian.Scheme:
+    """The sampling scheme of that name, or the one given, if it can draw this population.
+
+    Raises:
+      ValueError: it cannot, or the name is unknown.
+    """
+    if isinstance(sampling, str):
+        check_name("sampling", sampling, gaussian.SCHEMES)
+        check_population_size(population_size, 1, even=sampling == "antithetic")
+        most = 2**gaussian.SOBOL_BITS
+        if sampling == "sobol" and population_size > most:
+            check_count("population_size", population_size, most=most, why=" for sobol points")
+        return gaussian.SCHEMES[sampling]
+    check("sampling", sampling, callable(sampling), "a scheme of jaxes.gaussian, or its name")
+    return sampling
+
+
+def shaping(weights_fn: Weights | str, total: int | None = None, why: str = "") -> Weights:
+    """The weights function of that name, or the one given, if the strategy can use it.
+
+    Args:
+      weights_fn: the function, or the name of one in `jaxes.weights`.
+      total: what the weights must sum to; None where anything will do.
+      why: the reason, for the message.
+
+    Raises:
+      ValueError: an unknown name, or weights that are not declared to sum to `total`.
+    """
+    if isinstance(weights_fn, str):
+        check_name("weights", weights_fn, weights.WEIGHTS)
+        weights_fn = weights.WEIGHTS[weights_fn]
+    check("weights", weights_fn, callable(weights_fn), "a function of fitness, or a name")
+    given = weights.total(weights_fn)
+    if total is not None and given != total:
+        name = getattr(weights_fn, "__name__", repr(weights_fn))
+        sums = "undeclared (see jaxes.weights.sums_to)" if given is None else given
+        raise ValueError(f"weights must sum to {total}: {why}; the sum of {name} is {sums}")
+    return weights_fn
 
 
 def keep_in_range(step_size: Array) -> Array:
     """Step sizes bounded so that their squares neither vanish nor overflow in their dtype."""
     tiny = math.sqrt(jnp.finfo(step_size.dtype).tiny)
     return jnp.clip(step_size, tiny, 1 / tiny)
+
+
+def eigendecompose(C: Array) -> tuple[Array, Array]:
+    """`B [..., D, D]` and `D [..., D]` with `C = B diag(D²) Bᵀ`, for a symmetric `C [..., D, D]`.
+
+    Eigenvalues are at least what rounding leaves meaningful, and never zero.
+    """
+    eigenvalues, B = jnp.linalg.eigh(C, symmetrize_input=False)
+    precision = jnp.finfo(C.dtype)
+    least = jnp.maximum(precision.eps * eigenvalues[..., -1:], precision.tiny)
+    return B, jnp.sqrt(jnp.maximum(eigenvalues, least))
 
 
 def check_population_size(
@@ -77,7 +144,7 @@ def check_population_size(
     check("population_size", population_size, not (even and population_size % 2), "even for pairs")
 
 
-def named(name: str, names: Any, module: Any, field: str) -> Any:
-    """`module.name`, where the Literal type `names` allows it."""
-    check_name(field, name, get_args(names))
-    return getattr(module, name)
+def check_elites(population_size: Any, elite_fraction: float, least_elites: float) -> None:
+    """Raises a ValueError if `elite_fraction · population_size` is less than `least_elites`."""
+    least = max(2, math.ceil(least_elites / elite_fraction - 1e-9))
+    check_population_size(population_size, least, why=f" with elite_fraction={elite_fraction}")

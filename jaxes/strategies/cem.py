@@ -1,16 +1,16 @@
 """The cross-entropy method with a diagonal Gaussian and additive variance noise."""
 
-from math import ceil
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes import weights
 from jaxes.checks import check
 from jaxes.core import Strategy
-from jaxes.gaussian import noise, sum_over_members
+from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base
+from jaxes.weights import Weights, WeightsName
 
 
 class HParams(NamedTuple):
@@ -32,21 +32,19 @@ def init(mean: Array, hparams: HParams) -> State:
     return State(mean, std, jnp.zeros((), jnp.int32), hparams)
 
 
-def ask(key: Array, state: State, members: Array) -> Array:
+def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
     # x_i = μ + σ ε_i  ~ N(μ, diag(σ²))
-    epsilon = noise(key, members, state.mean.size, state.mean.dtype)
+    epsilon = sampler(key, members, state.mean)
     return state.mean[None] + state.std[None] * epsilon
 
 
-def tell(key: Array, state: State, fitness: Array) -> State:
-    elite = weights.elite(fitness, state.hparams.elite_fraction)  # 1/|I| for i in I, else 0
-
-    def moments(members: Array) -> tuple[Array, Array]:
-        epsilon = noise(key, members, state.mean.size, state.mean.dtype)
-        return elite[members] @ epsilon, elite[members] @ epsilon**2
+def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights: Weights) -> State:
+    def moments(epsilon: Array, w: Array) -> tuple[Array, Array]:
+        return w @ epsilon, w @ epsilon**2
 
     # In units of σ: the elites' mean and variance about it.
-    first, second = sum_over_members(moments, fitness.size)
+    w = weights(fitness, state.hparams.elite_fraction)  # 1/|I| for i in I, else 0
+    first, second = sampler.sum(moments, key, state.mean, w)
     variance = jnp.maximum(second - first**2, 0)
 
     # Szita & Lőrincz (2006): Z_t = max(Z_0 - t·decay, 0) is added to the variance.
@@ -68,6 +66,9 @@ def cem(
     elite_fraction: float = 0.1,
     noise: float = 0.0,
     noise_decay: float = 0.0,
+    weights: Weights | WeightsName = "elite",
+    sampling: base.Sampling = "independent",
+    chunk_size: int = CHUNK_SIZE,
 ) -> Strategy:
     """The (noisy) cross-entropy method: refit a diagonal Gaussian to the best members.
 
@@ -86,6 +87,10 @@ def cem(
       noise: Z_0 ≥ 0, a variance. `noise=4` is the paper's constant noise.
       noise_decay: decrease of Z a generation, ≥ 0. `noise=5, noise_decay=0.1` is the paper's
         decreasing noise.
+      weights: what the members count in the moments, summing to one: `elite`, `log_rank`, or a
+        function `(fitness [N], elite_fraction) -> weights [N]` declared with `weights.sums_to(1)`.
+      sampling: how the noise is drawn: a scheme of `jaxes.gaussian`, or its name.
+      chunk_size: the members whose noise `tell` holds at once.
 
     Raises:
       ValueError: a value outside its range.
@@ -99,9 +104,14 @@ def cem(
     check("elite_fraction", elite_fraction, 0 < elite_fraction <= 1, "in (0, 1]")
     check("noise", noise, noise >= 0, "at least 0")
     check("noise_decay", noise_decay, noise_decay >= 0, "at least 0")
-    least = max(2, ceil(1 / elite_fraction - 1e-9))
-    if noise == 0 and least * elite_fraction < 1 + 1e-9:
-        least += 1  # one elite alone has no variance
-    base.check_population_size(population_size, least, why=f" with elite_fraction={elite_fraction}")
-    hparams = HParams(sigma, elite_fraction, noise, noise_decay)
-    return base.bind(init, ask, tell, hparams, population_size)
+    # One elite alone has no variance; a second one counts in part.
+    base.check_elites(population_size, elite_fraction, 1 if noise > 0 else 1 + 1e-6)
+    return base.bind(
+        init,
+        ask,
+        partial(tell, weights=base.shaping(weights, 1, "moments are averages of members")),
+        HParams(sigma, elite_fraction, noise, noise_decay),
+        population_size,
+        sampling=sampling,
+        chunk_size=chunk_size,
+    )

@@ -4,17 +4,18 @@ Equation numbers and symbols: Hansen, The CMA Evolution Strategy: A Tutorial, ar
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import DTypeLike
 
 from jaxes.checks import check
 from jaxes.core import Strategy
-from jaxes.gaussian import noise, sum_over_members
+from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base
 from jaxes.weights import by_rank
 
@@ -47,17 +48,18 @@ class Constants(NamedTuple):
     eigen_gap: int  # generations between two eigendecompositions
 
 
-def constants(population_size: int, dim: int) -> Constants:
-    """The default strategy parameters (Table 1), all from λ and n."""
+def constants(population_size: int, dim: int, speed: float = 1.0) -> Constants:
+    """The default strategy parameters (Table 1), all from λ and n; c_1 and c_μ times `speed`."""
     lam, n = population_size, dim
     mu = lam // 2
     raw = np.log((lam + 1) / 2) - np.log(np.arange(1, lam + 1))  # (49)
     mu_eff = float(raw[:mu].sum() ** 2 / (raw[:mu] ** 2).sum())  # Table 1
     mu_eff_minus = float(raw[mu:].sum() ** 2 / (raw[mu:] ** 2).sum())
 
-    c_1 = 2 / ((n + 1.3) ** 2 + mu_eff)  # (57)
+    c_1 = speed * 2 / ((n + 1.3) ** 2 + mu_eff)  # (57)
     # (58), α_cov = 2; 1e-8 keeps (52) positive where λ is large.
-    c_mu = min(1 - c_1 - 1e-8, 2 * (mu_eff - 2 + 1 / mu_eff) / ((n + 2) ** 2 + mu_eff))
+    c_mu = speed * 2 * (mu_eff - 2 + 1 / mu_eff) / ((n + 2) ** 2 + mu_eff)
+    c_mu = min(1 - c_1 - 1e-8, c_mu)
     alpha_minus = min(
         1 + c_1 / c_mu,  # (50)
         1 + 2 * mu_eff_minus / (mu_eff + 2),  # (51)
@@ -80,7 +82,7 @@ def constants(population_size: int, dim: int) -> Constants:
         c_1=c_1,
         c_mu=c_mu,
         chi_n=math.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n**2)),  # E‖N(0, I)‖
-        eigen_gap=max(1, int(1 / ((c_1 + c_mu) * n * 10))),  # B.2, as in pycma
+        eigen_gap=math.ceil(1 / ((c_1 + c_mu) * n * 10)),  # B.2; pycma rounds up too
     )
 
 
@@ -99,87 +101,129 @@ def init(mean: Array, hparams: HParams) -> State:
     )
 
 
-def ask(key: Array, state: State, members: Array) -> Array:
-    z = noise(key, members, state.mean.size, state.mean.dtype)  # ~ N(0, I)   (38)
-    y = (z * state.D[None]) @ state.B.T  # ~ N(0, C)   (39)
+def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
+    z = sampler(key, members, state.mean)  # ~ N(0, I)   (38)
+    y = sqrt_C(state, z)  # ~ N(0, C)   (39)
     return state.mean[None] + state.sigma * y  # ~ N(m, σ²C)   (40)
 
 
-def tell(key: Array, state: State, fitness: Array) -> State:
+def tell(
+    key: Array,
+    state: State,
+    fitness: Array,
+    *,
+    sampler: Sampler,
+    constants: Callable[[int, int], Constants],
+) -> State:
     n, dtype = state.mean.size, state.mean.dtype
     c = constants(fitness.size, n)
+
+    def moments(z: Array, w: Array) -> tuple[Array, Array]:
+        y = sqrt_C(state, z)
+        return jnp.maximum(w, 0) @ z, (y * scaled_weights(w, z)[:, None]).T @ y
+
     w = by_rank(fitness, jnp.asarray(c.weights, dtype))
-
-    def moments(members: Array) -> tuple[Array, Array]:
-        z = noise(key, members, n, dtype)
-        y = (z * state.D[None]) @ state.B.T
-        # (46): w°_i = w_i, or w_i n/‖C^{-1/2} y_i‖² where negative; and C^{-1/2} y_i = B z_i.
-        w_i = w[members]
-        w_circle = w_i * jnp.where(w_i >= 0, 1, n / (jnp.sum(z**2, axis=1) + 1e-8))
-        return jnp.maximum(w_i, 0) @ z, (y * w_circle[:, None]).T @ y
-
-    z_w, rank_mu = sum_over_members(moments, fitness.size)
+    z_w, rank_mu = sampler.sum(moments, key, state.mean, w)
 
     # Selection and recombination (41), (42), with c_m = 1
-    y_w = state.B @ (state.D * z_w)
+    y_w = sqrt_C(state, z_w[None])[0]
     mean = state.mean + state.sigma * y_w
 
-    # Step-size control (43), (44); C^{-1/2} ⟨y⟩_w = B ⟨z⟩_w
-    whitened = state.B @ z_w
+    whitened = z_w  # C^{-1/2} ⟨y⟩_w
+    sigma, p_sigma, p_c, kept = follow_paths(c, state, y_w, whitened)
+    C = kept * state.C + c.c_1 * jnp.outer(p_c, p_c) + c.c_mu * rank_mu  # (47)
+
+    generation = state.generation + 1
+    C, B, D = _decompose_where(generation % c.eigen_gap == 0, C, state.B, state.D)
+    return State(mean, sigma, C, p_sigma, p_c, B, D, generation, state.hparams)
+
+
+def sqrt_C(state: State, z: Array) -> Array:
+    """`C^{1/2} z` for each row of `z [M, D]`.
+
+    With the symmetric root B D Bᵀ rather than B D: eigenvectors have no sign, and those of equal
+    eigenvalues no direction, so that B D depends on rounding, and a vmapped run would not be the
+    single one.
+    """
+    return ((z @ state.B) * state.D[None]) @ state.B.T
+
+
+def scaled_weights(w: Array, z: Array) -> Array:
+    """(46): w°_i = w_i, or w_i n/‖C^{-1/2} y_i‖² where negative; and ‖C^{-1/2} y_i‖ = ‖z_i‖."""
+    return w * jnp.where(w >= 0, 1, z.shape[1] / (jnp.sum(z**2, axis=1) + 1e-8))
+
+
+def follow_paths(
+    c: Constants, state: Any, y_w: Array, whitened: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Moves both evolution paths by the step ⟨y⟩_w, and the step size.
+
+    Args:
+      c: the constants.
+      state: has sigma [], p_sigma [D], p_c [D] and generation [].
+      y_w: ⟨y⟩_w [D].
+      whitened: C^{-1/2} ⟨y⟩_w [D].
+
+    Returns:
+      σ [], p_σ [D], p_c [D], and the share [] of C that (47) keeps.
+    """
+    n, dtype = y_w.size, y_w.dtype
+    # Step-size control (43), (44)
     p_sigma = (1 - c.c_sigma) * state.p_sigma + math.sqrt(
         c.c_sigma * (2 - c.c_sigma) * c.mu_eff
     ) * whitened
     norm_p_sigma = jnp.linalg.norm(p_sigma)
     sigma = state.sigma * jnp.exp(c.c_sigma / c.d_sigma * (norm_p_sigma / c.chi_n - 1))
 
-    # Covariance matrix adaptation (45), (47). Here g counts this generation too.
-    generation = state.generation + 1
-    correction = jnp.sqrt(1 - (1 - c.c_sigma) ** (2 * (generation.astype(dtype) + 1)))
+    # (45). Here g counts this generation too.
+    g = (state.generation + 1).astype(dtype)
+    correction = jnp.sqrt(1 - (1 - c.c_sigma) ** (2 * (g + 1)))
     h_sigma = (norm_p_sigma / correction < (1.4 + 2 / (n + 1)) * c.chi_n).astype(dtype)
     p_c = (1 - c.c_c) * state.p_c + h_sigma * math.sqrt(c.c_c * (2 - c.c_c) * c.mu_eff) * y_w
+
     delta_h = (1 - h_sigma) * c.c_c * (2 - c.c_c)
-    C = (
-        (1 + c.c_1 * delta_h - c.c_1 - c.c_mu * float(c.weights.sum())) * state.C
-        + c.c_1 * jnp.outer(p_c, p_c)
-        + c.c_mu * rank_mu
-    )
-
-    C, B, D = _decompose_every(c.eigen_gap, generation, C, state.B, state.D)
-    return State(
-        mean=mean,
-        sigma=base.keep_in_range(sigma),
-        C=C,
-        p_sigma=p_sigma,
-        p_c=p_c,
-        B=B,
-        D=D,
-        generation=generation,
-        hparams=state.hparams,
-    )
+    kept = 1 + c.c_1 * delta_h - c.c_1 - c.c_mu * float(c.weights.sum())
+    return base.keep_in_range(sigma), p_sigma, p_c, kept
 
 
-def _decompose_every(
-    gap: int, generation: Array, C: Array, B: Array, D: Array
-) -> tuple[Array, Array, Array]:
-    """`C = B diag(D²) Bᵀ`, brought up to date every `gap` generations."""
+@jax.custom_batching.custom_vmap
+def _decompose_where(due: Array, C: Array, B: Array, D: Array) -> tuple[Array, Array, Array]:
+    """Brings `C = B diag(D²) Bᵀ` up to date in the runs that are `due [...]`.
+
+    Nothing is decomposed where none is due. Under vmap `lax.cond` alone would become a select, and
+    decompose in every generation: the rule below asks instead whether any run of the batch is due.
+    """
+
+    def where_due(new: Array, old: Array) -> Array:
+        return jnp.where(jnp.expand_dims(due, tuple(range(due.ndim, new.ndim))), new, old)
 
     def decompose(C: Array, B: Array, D: Array) -> tuple[Array, Array, Array]:
-        C = (C + C.T) / 2
-        eigenvalues, B = jnp.linalg.eigh(C, symmetrize_input=False)
-        return C, B, jnp.sqrt(jnp.maximum(eigenvalues, _floor(eigenvalues[-1], C.dtype)))
+        symmetric = (C + C.mT) / 2
+        new_B, new_D = base.eigendecompose(symmetric)
+        return where_due(symmetric, C), where_due(new_B, B), where_due(new_D, D)
 
-    if gap == 1:
-        return decompose(C, B, D)
-    return jax.lax.cond(generation % gap == 0, decompose, lambda *old: old, C, B, D)
+    return jax.lax.cond(jnp.any(due), decompose, lambda *old: old, C, B, D)
 
 
-def _floor(largest: Array, dtype: DTypeLike) -> Array:
-    """The least eigenvalue that rounding leaves meaningful, and never zero."""
-    precision = jnp.finfo(dtype)
-    return jnp.maximum(precision.eps * largest, precision.tiny)
+@_decompose_where.def_vmap
+def _decompose_where_batched(
+    axis_size: int, in_batched: Any, *arguments: Array
+) -> tuple[tuple[Array, Array, Array], tuple[bool, bool, bool]]:
+    batch = (
+        argument if batched else jnp.broadcast_to(argument, (axis_size, *argument.shape))
+        for argument, batched in zip(arguments, in_batched, strict=True)
+    )
+    return _decompose_where(*batch), (True, True, True)
 
 
-def cma_es(population_size: int, *, sigma: float = 0.5) -> Strategy:
+def cma_es(
+    population_size: int,
+    *,
+    sigma: float = 0.5,
+    constants: Callable[[int, int], Constants] = constants,
+    sampling: base.Sampling = "independent",
+    chunk_size: int = CHUNK_SIZE,
+) -> Strategy:
     """Covariance matrix adaptation: a full-covariance Gaussian that learns the problem's scaling.
 
         θ_i = m + σ y_i,  y_i ~ N(0, C)
@@ -195,6 +239,10 @@ def cma_es(population_size: int, *, sigma: float = 0.5) -> Strategy:
       population_size: λ, at least 4; `4 + ⌊3 ln D⌋` is the tutorial's default, more on noisy or
         multimodal problems.
       sigma: the initial step size, > 0; about a third of the distance to the optimum.
+      constants: `(population_size, D) -> Constants`: the recombination weights by rank and the
+        learning rates, which depend on each other; the tutorial's by default.
+      sampling: how the noise is drawn: a scheme of `jaxes.gaussian`, or its name.
+      chunk_size: the members whose noise `tell` holds at once.
 
     Raises:
       ValueError: a value outside its range.
@@ -206,4 +254,12 @@ def cma_es(population_size: int, *, sigma: float = 0.5) -> Strategy:
     """
     check("sigma", sigma, sigma > 0, "positive")
     base.check_population_size(population_size, 4)
-    return base.bind(init, ask, tell, HParams(sigma), population_size)
+    return base.bind(
+        init,
+        ask,
+        partial(tell, constants=constants),
+        HParams(sigma),
+        population_size,
+        sampling=sampling,
+        chunk_size=chunk_size,
+    )

@@ -1,22 +1,18 @@
 """Natural evolution strategies with a fixed step size: OpenAI-ES and the plain NES within it."""
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import optax
 from jax import Array
-from jax.typing import ArrayLike
 
-from jaxes import weights as weights_module
+from jaxes import optimizers
 from jaxes.checks import check
 from jaxes.core import Strategy
-from jaxes.gaussian import noise, sum_over_members
+from jaxes.gaussian import CHUNK_SIZE, Sampler
+from jaxes.optimizers import Optimizer, OptimizerName
 from jaxes.strategies import base
-
-Optimizer = Callable[[ArrayLike], optax.GradientTransformation]  # from its learning rate
-OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "lion"]
-Weights = Callable[[Array], Array]  # fitness [N] -> weights [N]
-WeightsName = Literal["centered_rank", "raw"]
+from jaxes.weights import Weights, WeightsName
 
 
 class HParams(NamedTuple):
@@ -31,13 +27,13 @@ class State(NamedTuple):
     hparams: HParams
 
 
-def init(mean: Array, hparams: HParams, *, optimizer: Optimizer, **_: Any) -> State:
+def init(mean: Array, hparams: HParams, *, optimizer: Optimizer) -> State:
     return State(mean, optimizer(hparams.learning_rate).init(mean), hparams)
 
 
-def ask(key: Array, state: State, members: Array, *, antithetic: bool, **_: Any) -> Array:
+def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
     # θ_i = μ + σ ε_i
-    epsilon = noise(key, members, state.mean.size, state.mean.dtype, antithetic=antithetic)
+    epsilon = sampler(key, members, state.mean)
     return state.mean[None] + state.hparams.sigma * epsilon
 
 
@@ -46,19 +42,15 @@ def tell(
     state: State,
     fitness: Array,
     *,
+    sampler: Sampler,
     optimizer: Optimizer,
     weights: Weights,
-    antithetic: bool,
 ) -> State:
     mean, hparams = state.mean, state.hparams
-    shaped = weights(fitness)
-
-    def weighted_noise(members: Array) -> Array:
-        epsilon = noise(key, members, mean.size, mean.dtype, antithetic=antithetic)
-        return shaped[members] @ epsilon
 
     # ∇_μ E[F] ≈ 1/(nσ) Σ F_i ε_i                          (Salimans et al. 2017, Algorithm 1)
-    gradient = sum_over_members(weighted_noise, fitness.size) / (fitness.size * hparams.sigma)
+    weighted_noise = sampler.sum(lambda epsilon, w: w @ epsilon, key, mean, weights(fitness))
+    gradient = weighted_noise / (fitness.size * hparams.sigma)
     gradient = gradient - hparams.weight_decay * mean
 
     # optax descends, so it is given the gradient of -F.
@@ -75,7 +67,8 @@ def openai_es(
     weight_decay: float = 0.005,
     optimizer: Optimizer | OptimizerName = "adam",
     weights: Weights | WeightsName = "centered_rank",
-    antithetic: bool = True,
+    sampling: base.Sampling = "antithetic",
+    chunk_size: int = CHUNK_SIZE,
 ) -> Strategy:
     """OpenAI-ES: stochastic gradient ascent on the fitness of a Gaussian of fixed width.
 
@@ -87,15 +80,17 @@ def openai_es(
     notice, but the weight decay does.
 
     Args:
-      population_size: N, even with antithetic pairs.
+      population_size: N, at least 2; even with antithetic pairs.
       sigma: standard deviation of the perturbations, > 0; it stays as it is.
       learning_rate: step size of the optimizer, > 0.
       weight_decay: coefficient of the L2 penalty, ≥ 0.
       optimizer: a function from the learning rate to an optax optimizer, such as `optax.adam` or
         `lambda rate: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))`, or a name.
-      weights: `(fitness [N]) -> weights [N]`, or a name; `centered_rank` is invariant under
-        monotone transformations of fitness, `raw` is the fitness itself.
-      antithetic: members 2j and 2j + 1 are μ + σε and μ - σε.
+      weights: `(fitness [N]) -> weights [N]`, or a name in `jaxes.weights`; `centered_rank` is
+        invariant under monotone transformations of fitness, `raw` is the fitness itself.
+      sampling: how the noise is drawn: a scheme of `jaxes.gaussian`, or its name. With `antithetic`
+        members 2j and 2j + 1 are μ + σε and μ - σε.
+      chunk_size: the members whose noise `tell` holds at once.
 
     Raises:
       ValueError: a value outside its range.
@@ -109,26 +104,28 @@ def openai_es(
     check("sigma", sigma, sigma > 0, "positive")
     check("learning_rate", learning_rate, learning_rate > 0, "positive")
     check("weight_decay", weight_decay, weight_decay >= 0, "at least 0")
-    base.check_population_size(population_size, 2, even=antithetic)
-    if isinstance(optimizer, str):
-        optimizer = base.named(optimizer, OptimizerName, optax, "optimizer")
-    if isinstance(weights, str):
-        weights = base.named(weights, WeightsName, weights_module, "weights")
-    check("optimizer", optimizer, callable(optimizer), "a function of the learning rate")
-    check("weights", weights, callable(weights), "a function of fitness")
+    base.check_population_size(population_size, 2)
+    optimizer = optimizers.resolve(optimizer)
     return base.bind(
-        init,
+        partial(init, optimizer=optimizer),
         ask,
-        tell,
+        partial(tell, optimizer=optimizer, weights=base.shaping(weights)),
         HParams(sigma, learning_rate, weight_decay),
         population_size,
-        optimizer=optimizer,
-        weights=weights,
-        antithetic=antithetic,
+        sampling=sampling,
+        chunk_size=chunk_size,
     )
 
 
-def nes(population_size: int, *, sigma: float = 0.1, learning_rate: float = 0.01) -> Strategy:
+def nes(
+    population_size: int,
+    *,
+    sigma: float = 0.1,
+    learning_rate: float = 0.01,
+    weights: Weights | WeightsName = "raw",
+    sampling: base.Sampling = "independent",
+    chunk_size: int = CHUNK_SIZE,
+) -> Strategy:
     """Natural evolution strategy with a fixed σ: raw fitness, plain gradient ascent, no pairs.
 
         μ ← μ + α/(nσ) Σ_i F_i ε_i
@@ -136,7 +133,10 @@ def nes(population_size: int, *, sigma: float = 0.1, learning_rate: float = 0.01
     Args:
       population_size: N, at least 2.
       sigma: standard deviation σ of the perturbations, > 0.
-      learning_rate: α > 0. It has the units of fitness: scale it with the problem.
+      learning_rate: α > 0. With raw fitness it has units: scale it with the problem.
+      weights: what takes the place of F_i: a function `(fitness [N]) -> weights [N]`, or a name.
+      sampling: how the noise is drawn: a scheme of `jaxes.gaussian`, or its name.
+      chunk_size: the members whose noise `tell` holds at once.
 
     Raises:
       ValueError: a value outside its range.
@@ -152,6 +152,7 @@ def nes(population_size: int, *, sigma: float = 0.1, learning_rate: float = 0.01
         learning_rate=learning_rate,
         weight_decay=0.0,
         optimizer="sgd",
-        weights="raw",
-        antithetic=False,
+        weights=weights,
+        sampling=sampling,
+        chunk_size=chunk_size,
     )

@@ -1,16 +1,17 @@
 """Separable natural evolution strategies: a diagonal Gaussian, in time linear in D."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes import weights
 from jaxes.checks import check
 from jaxes.core import Strategy
-from jaxes.gaussian import noise, sum_over_members
+from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base
+from jaxes.weights import Weights, WeightsName, like_utilities
 
 
 class HParams(NamedTuple):
@@ -29,21 +30,20 @@ def init(mean: Array, hparams: HParams) -> State:
     return State(mean, jnp.ones_like(mean) * hparams.sigma, hparams)
 
 
-def ask(key: Array, state: State, members: Array) -> Array:
+def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
     # x_i = μ + σ z_i
-    z = noise(key, members, state.mean.size, state.mean.dtype)
+    z = sampler(key, members, state.mean)
     return state.mean[None] + state.std[None] * z
 
 
-def tell(key: Array, state: State, fitness: Array) -> State:
+def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights: Weights) -> State:
     d, hparams = state.mean.size, state.hparams
-    u = weights.utilities(fitness)
 
-    def gradients(members: Array) -> tuple[Array, Array]:
-        z = noise(key, members, d, state.mean.dtype)
-        return u[members] @ z, u[members] @ (z**2 - 1)
+    def gradients(z: Array, u: Array) -> tuple[Array, Array]:
+        return u @ z, u @ (z**2 - 1)
 
-    mean_gradient, std_gradient = sum_over_members(gradients, fitness.size)
+    u = like_utilities(weights, fitness)
+    mean_gradient, std_gradient = sampler.sum(gradients, key, state.mean, u)
     eta = hparams.std_learning_rate * (3 + math.log(d)) / (5 * math.sqrt(d))
     return State(
         mean=state.mean + hparams.mean_learning_rate * state.std * mean_gradient,
@@ -58,6 +58,9 @@ def snes(
     sigma: float = 0.5,
     mean_learning_rate: float = 1.0,
     std_learning_rate: float = 1.0,
+    weights: Weights | WeightsName = "utilities",
+    sampling: base.Sampling = "independent",
+    chunk_size: int = CHUNK_SIZE,
 ) -> Strategy:
     """Separable NES: natural gradient ascent on mean and standard deviations of each coordinate.
 
@@ -65,13 +68,17 @@ def snes(
         μ ← μ + η_μ σ Σ u_i z_i
         σ ← σ exp(η/2 Σ u_i (z_i² - 1)),    η = (3 + ln d)/(5 √d)
 
-    u are the rank utilities. Memory and time are linear in D.
+    u are the rank utilities, or other weights that sum to zero. Memory and time are linear in D.
 
     Args:
       population_size: N, at least 4; `4 + ⌊3 ln D⌋` is the paper's default.
       sigma: the initial standard deviation of every coordinate, > 0.
       mean_learning_rate: η_μ > 0.
       std_learning_rate: factor on η, > 0.
+      weights: u, a function `(fitness [N]) -> weights [N]` that sums to zero, or a name:
+        `utilities`, `centered_rank`, `z_score`. Scaled to weigh as much as the utilities do.
+      sampling: how the noise is drawn: a scheme of `jaxes.gaussian`, or its name.
+      chunk_size: the members whose noise `tell` holds at once.
 
     Raises:
       ValueError: a value outside its range.
@@ -86,5 +93,12 @@ def snes(
     check("mean_learning_rate", mean_learning_rate, mean_learning_rate > 0, "positive")
     check("std_learning_rate", std_learning_rate, std_learning_rate > 0, "positive")
     base.check_population_size(population_size, 4)
-    hparams = HParams(sigma, mean_learning_rate, std_learning_rate)
-    return base.bind(init, ask, tell, hparams, population_size)
+    return base.bind(
+        init,
+        ask,
+        partial(tell, weights=base.shaping(weights, 0, "fitness is compared with its average")),
+        HParams(sigma, mean_learning_rate, std_learning_rate),
+        population_size,
+        sampling=sampling,
+        chunk_size=chunk_size,
+    )

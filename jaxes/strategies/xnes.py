@@ -1,17 +1,18 @@
 """Exponential natural evolution strategies: a full covariance, moved by a matrix exponential."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes import weights
 from jaxes.checks import check
 from jaxes.core import Strategy
-from jaxes.gaussian import noise, sum_over_members
+from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base
+from jaxes.weights import Weights, WeightsName, like_utilities
 
 
 class HParams(NamedTuple):
@@ -32,21 +33,20 @@ def init(mean: Array, hparams: HParams) -> State:
     return State(mean, jnp.asarray(hparams.sigma), B, hparams)
 
 
-def ask(key: Array, state: State, members: Array) -> Array:
-    z = noise(key, members, state.mean.size, state.mean.dtype)
+def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
+    z = sampler(key, members, state.mean)
     return state.mean[None] + state.sigma * z @ state.B.T  # x_i = μ + σ B z_i
 
 
-def tell(key: Array, state: State, fitness: Array) -> State:
+def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights: Weights) -> State:
     d, hparams = state.mean.size, state.hparams
-    u = weights.utilities(fitness)
 
-    def gradients(members: Array) -> tuple[Array, Array]:
-        z = noise(key, members, d, state.mean.dtype)
-        return u[members] @ z, (u[members][:, None] * z).T @ z
+    def gradients(z: Array, u: Array) -> tuple[Array, Array]:
+        return u @ z, (u[:, None] * z).T @ z
 
     # G_δ = Σ u_i z_i and G_M = Σ u_i (z_i z_iᵀ - I), where Σ u_i = 0
-    G_delta, G_M = sum_over_members(gradients, fitness.size)
+    u = like_utilities(weights, fitness)
+    G_delta, G_M = sampler.sum(gradients, key, state.mean, u)
     G_sigma = jnp.trace(G_M) / d
     G_B = G_M - G_sigma * jnp.eye(d, dtype=G_M.dtype)
 
@@ -66,6 +66,9 @@ def xnes(
     sigma: float = 0.5,
     mean_learning_rate: float = 1.0,
     shape_learning_rate: float = 1.0,
+    weights: Weights | WeightsName = "utilities",
+    sampling: base.Sampling = "independent",
+    chunk_size: int = CHUNK_SIZE,
 ) -> Strategy:
     """Exponential NES: natural gradient ascent on mean, step size and shape of a full Gaussian.
 
@@ -74,14 +77,18 @@ def xnes(
         σ ← σ exp(η/2 G_σ),                 G_σ = tr(G_M)/d,  G_M = Σ u_i (z_i z_iᵀ - I)
         B ← B expm(η/2 (G_M - G_σ I)),      η = 0.6 (3 + ln d)/(d √d)
 
-    u are the rank utilities. Invariant under rotations and monotone transformations of fitness.
-    Memory is D², time D³ a generation.
+    u are the rank utilities, or other weights that sum to zero. Invariant under rotations and, with
+    ranks, monotone transformations of fitness. Memory is D², time D³ a generation.
 
     Args:
       population_size: N, at least 4; `4 + ⌊3 ln D⌋` is the paper's default.
       sigma: the initial step size, > 0.
       mean_learning_rate: η_μ > 0.
       shape_learning_rate: factor on η, > 0.
+      weights: u, a function `(fitness [N]) -> weights [N]` that sums to zero, or a name:
+        `utilities`, `centered_rank`, `z_score`. Scaled to weigh as much as the utilities do.
+      sampling: how the noise is drawn: a scheme of `jaxes.gaussian`, or its name.
+      chunk_size: the members whose noise `tell` holds at once.
 
     Raises:
       ValueError: a value outside its range.
@@ -95,5 +102,12 @@ def xnes(
     check("mean_learning_rate", mean_learning_rate, mean_learning_rate > 0, "positive")
     check("shape_learning_rate", shape_learning_rate, shape_learning_rate > 0, "positive")
     base.check_population_size(population_size, 4)
-    hparams = HParams(sigma, mean_learning_rate, shape_learning_rate)
-    return base.bind(init, ask, tell, hparams, population_size)
+    return base.bind(
+        init,
+        ask,
+        partial(tell, weights=base.shaping(weights, 0, "fitness is compared with its average")),
+        HParams(sigma, mean_learning_rate, shape_learning_rate),
+        population_size,
+        sampling=sampling,
+        chunk_size=chunk_size,
+    )

@@ -75,3 +75,58 @@ def test_decomposition_is_lazy_in_high_dimension():
         assert not np.array_equal(told.C, state.C)
         state = told
     assert changed == [generation % gap == 0 for generation in range(1, 2 * gap + 1)]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_decomposition_is_lazy_under_vmap(nested):
+    """Where none of the runs is due, eigh is behind a conditional, not in front of a select."""
+    n, strategy = 60, jaxes.cma_es(8)
+    assert jaxes.strategies.cma_es.constants(8, n).eigen_gap > 1
+    mapped = jax.vmap(strategy.tell, in_axes=(None, 0, 0))
+    runs = (2, 3) if nested else (3,)
+    if nested:
+        mapped = jax.vmap(mapped, in_axes=(None, 0, 0))
+    state = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, (*runs, *leaf.shape)), strategy.init(jnp.zeros(n))
+    )
+    jaxpr = jax.make_jaxpr(mapped)(jax.random.key(0), state, jnp.zeros((*runs, 8)))
+    assert primitives_outside_cond(jaxpr.jaxpr).isdisjoint({"eigh"})
+    assert "eigh" in str(jaxpr)
+
+
+def primitives_outside_cond(jaxpr):
+    """The names of the primitives that run unconditionally."""
+    names = set()
+    for equation in jaxpr.eqns:
+        names.add(equation.primitive.name)
+        if equation.primitive.name == "cond" and not equation.invars[0].aval.shape:
+            continue
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr):
+            if is_jaxpr(value):
+                names |= primitives_outside_cond(getattr(value, "jaxpr", value))
+    return names
+
+
+def is_jaxpr(value):
+    return hasattr(value, "eqns")
+
+
+def test_vmapped_runs_equal_single_runs(float64):
+    """Also where the runs are not in step: one of them starts a generation later."""
+    n, strategy = 50, jaxes.cma_es(8, sigma=1.0)
+    assert jaxes.strategies.cma_es.constants(8, n).eigen_gap > 1
+
+    def generation(key, state):
+        solutions = strategy.ask(key, state)
+        return strategy.tell(key, state, -(solutions**2 @ jnp.arange(1.0, n + 1)))
+
+    start = strategy.init(jnp.ones(n))
+    later = jax.jit(generation)(jax.random.key(9), start)
+    singles, batch = [start, later], jax.tree.map(lambda *x: jnp.stack(x), start, later)
+    for i in range(12):
+        key = jax.random.key(i)
+        singles = [jax.jit(generation)(key, state) for state in singles]
+        batch = jax.jit(jax.vmap(generation, in_axes=(None, 0)))(key, batch)
+    for i, single in enumerate(singles):
+        for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(batch), strict=True):
+            np.testing.assert_allclose(a, b[i], rtol=1e-6, atol=1e-8)

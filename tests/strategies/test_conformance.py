@@ -1,5 +1,7 @@
 """What holds for every strategy, over the registry."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,15 @@ import jaxes
 
 N, D = 24, 5
 SETTINGS = {  # what each needs to find the optimum of a function scaled like 1
+    "ars": {"sigma": 0.1, "learning_rate": 0.02, "elite_fraction": 0.5},
+    "genetic": {"sigma": 0.1, "num_parents": 1},
+    "lm_ma_es": {"sigma": 1.0},
+    "pgpe": {"sigma": 0.5, "learning_rate": 0.02},
+    "plain_cma": {"sigma": 1.0, "elite_fraction": 0.5, "epsilon": 0.001},
+    "sep_cma_es": {"sigma": 1.0},
     "cem": {"sigma": 1.0, "elite_fraction": 0.25, "noise": 0.1, "noise_decay": 0.002},
     "cma_es": {"sigma": 1.0},
-    "nes": {"sigma": 0.3, "learning_rate": 0.001},
+    "nes": {"sigma": 0.3, "learning_rate": 0.002},
     "snes": {"sigma": 1.0},
     "xnes": {"sigma": 1.0},
     "openai_es": {"sigma": 0.1, "learning_rate": 0.1, "weight_decay": 0.0},
@@ -19,18 +27,49 @@ SETTINGS = {  # what each needs to find the optimum of a function scaled like 1
 
 
 @pytest.fixture(params=sorted(jaxes.STRATEGIES))
-def strategy(request):
-    return jaxes.STRATEGIES[request.param](N, **SETTINGS[request.param])
+def strategy_name(request):
+    return request.param
+
+
+@functools.cache
+def build(strategy_name):
+    strategy = jaxes.STRATEGIES[strategy_name](N, **SETTINGS[strategy_name])
+    return strategy._replace(ask=jax.jit(strategy.ask), tell=jax.jit(strategy.tell))
+
+
+@pytest.fixture
+def strategy(strategy_name):
+    return build(strategy_name)
+
+
+@functools.cache
+def settled(strategy):
+    return after(3, strategy, jnp.linspace(-1.0, 1.0, D))
 
 
 @pytest.fixture
 def state(strategy):
     """A state some generations away from its initial one."""
-    state = strategy.init(jnp.linspace(-1.0, 1.0, D))
-    for generation in range(3):
-        key = jax.random.key(generation)
-        state = strategy.tell(key, state, target(strategy.ask(key, state)))
-    return state
+    return settled(strategy)
+
+
+def after(num_generations, strategy, mean, seed=0, fitness_fn=None):
+    """The state after that many generations from `mean`, in one compiled program."""
+    run = compiled(strategy, fitness_fn or target)
+    return run(strategy.init(mean), jax.random.key(seed), num_generations)
+
+
+@functools.cache
+def compiled(strategy, fitness_fn):
+    @jax.jit
+    def run(state, key, num_generations):
+        def generation(i, state):
+            ask_key = jax.random.fold_in(key, i)
+            return strategy.tell(ask_key, state, fitness_fn(strategy.ask(ask_key, state)))
+
+        return jax.lax.fori_loop(0, num_generations, generation, state)
+
+    return run
 
 
 def target(solutions):
@@ -52,12 +91,15 @@ def test_registry_is_covered():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_tell_is_a_fixed_point_of_shapes_and_dtypes(strategy, dtype, float64):
-    key = jax.random.key(0)
-    state = strategy.init(jnp.zeros(D, dtype))
-    solutions = strategy.ask(key, state)
+    def generation(key, mean):
+        state = strategy.init(mean)
+        solutions = strategy.ask(key, state)
+        return state, solutions, strategy.tell(key, state, target(solutions))
+
+    mean = jax.ShapeDtypeStruct((D,), dtype)
+    state, solutions, told = jax.eval_shape(generation, jax.random.key(0), mean)
     assert solutions.shape == (N, D)
     assert solutions.dtype == dtype
-    told = strategy.tell(key, state, target(solutions))
     for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(told), strict=True):
         assert (before.shape, before.dtype, before.weak_type) == (
             after.shape,
@@ -104,6 +146,23 @@ def test_solutions_have_the_mean_of_the_state(strategy, state):
     assert np.abs(error).max() < 5
 
 
+@pytest.mark.parametrize("sampling", ["antithetic", "orthogonal", "sobol"])
+def test_any_sampling_scheme_will_do(strategy_name, sampling):
+    """`tell` rebuilds the noise of `ask`: with noise of another scheme it would not climb."""
+    settings = SETTINGS[strategy_name] | {"sampling": sampling}
+    state = after(60, jaxes.STRATEGIES[strategy_name](N, **settings), jnp.full(D, -1.0))
+    assert target(state.mean[None]) > 0.2 * target(jnp.full((1, D), -1.0))
+
+
+def test_the_size_of_a_chunk_does_not_matter(strategy_name, strategy):
+    if strategy_name == "genetic":
+        pytest.skip("rebuilds its survivors alone")
+    chunked = jaxes.STRATEGIES[strategy_name](N, **SETTINGS[strategy_name], chunk_size=5)
+    left, right = (after(5, each, jnp.full(D, -1.0)) for each in (strategy, chunked))
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
 def test_the_same_key_draws_the_same_bits(strategy, state):
     key = jax.random.key(3)
     first, second = strategy.ask(key, state), strategy.ask(key, state)
@@ -115,6 +174,7 @@ def test_vmap_over_hyperparameters_equals_the_loop(strategy):
     batch = [jax.tree.map(lambda x, s=s: x * s, strategy.hparams) for s in (0.5, 1.0)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *batch)
 
+    @jax.jit
     def short_run(hparams):
         state = strategy.init(jnp.zeros(D), hparams)
         for i in range(4):
@@ -144,54 +204,38 @@ def test_bad_fitness_leaves_the_state_finite(strategy, state, bad):
     assert not np.array_equal(told.mean, state.mean)
 
 
-def test_nan_counts_as_the_worst(strategy, state):
+def test_nan_counts_as_the_worst(strategy_name, strategy, state):
     key = jax.random.key(0)
     fitness = target(strategy.ask(key, state))
     worst = jnp.argmin(fitness)
+    # Where ranks do not count, NaN is as bad as the worst finite fitness, and no worse.
+    gap = 0.0 if strategy_name in ("nes", "ars") else 1.0
     assert_trees_equal(
         strategy.tell(key, state, fitness.at[worst].set(jnp.nan)),
-        strategy.tell(
-            key, state, fitness.at[worst].set(jnp.sort(fitness)[1] - worst_gap(strategy))
-        ),
+        strategy.tell(key, state, fitness.at[worst].set(jnp.sort(fitness)[1] - gap)),
     )
-
-
-def worst_gap(strategy):
-    """By how much NaN lies below the worst finite fitness: not at all where ranks do not count."""
-    return 0.0 if strategy.hparams == jaxes.nes(N, **SETTINGS["nes"]).hparams else 1.0
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_finds_an_asymmetric_optimum(strategy, seed):
-    def generation(state, key):
-        return strategy.tell(key, state, target(strategy.ask(key, state))), None
-
-    start = strategy.init(jnp.full(D, -1.0))
-    keys = jax.random.split(jax.random.key(seed), 3000)
-    state, _ = jax.jit(lambda state: jax.lax.scan(generation, state, keys))(start)
+    state = after(3000, strategy, jnp.full(D, -1.0), seed)
     distance = np.abs(state.mean - jnp.arange(1.0, D + 1) / D)
     assert distance.max() < 0.1
 
 
 def test_stays_finite_long_after_convergence(strategy):
-    def generation(state, key):
-        return strategy.tell(key, state, target(strategy.ask(key, state))), None
-
-    keys = jax.random.split(jax.random.key(0), 5000)
-    start = strategy.init(jnp.zeros(D))
-    state, _ = jax.jit(lambda state: jax.lax.scan(generation, state, keys))(start)
+    state = after(5000, strategy, jnp.zeros(D))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
-    assert np.isfinite(strategy.ask(keys[0], state)).all()
+    assert np.isfinite(strategy.ask(jax.random.key(0), state)).all()
 
 
 def test_a_linear_function_keeps_the_state_finite(strategy):
-    def generation(state, key):
-        solutions = strategy.ask(key, state)
-        return strategy.tell(key, state, solutions @ jnp.arange(1.0, D + 1)), None
-
-    keys = jax.random.split(jax.random.key(0), 1000)
-    start = strategy.init(jnp.zeros(D))
-    state, _ = jax.jit(lambda state: jax.lax.scan(generation, state, keys))(start)
+    state = after(
+        1000,
+        strategy,
+        jnp.zeros(D),
+        fitness_fn=lambda solutions: solutions @ jnp.arange(1.0, D + 1),
+    )
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
@@ -216,9 +260,31 @@ def test_wrong_shapes_are_refused(strategy, state):
         ("cma_es", 8, {"sigma": float("nan")}, "sigma must be positive, got nan"),
         ("openai_es", 7, {}, "population_size must be even for pairs, got 7"),
         ("openai_es", 8, {"optimizer": "sdg"}, "optimizer must be one of sgd"),
-        ("openai_es", 8, {"weights": "rank"}, "weights must be one of centered_rank, raw"),
+        (
+            "openai_es",
+            8,
+            {"weights": "rank"},
+            "weights must be one of elite, log_rank, .* did you mean 'log_rank'",
+        ),
         ("openai_es", 8, {"weight_decay": -0.1}, "weight_decay must be at least 0"),
         ("nes", 8, {"learning_rate": 0.0}, "learning_rate must be positive"),
+        ("cem", 32, {"weights": "utilities"}, "weights must sum to 1: moments are averages"),
+        ("plain_cma", 32, {"weights": "raw"}, "the sum of raw is undeclared"),
+        ("plain_cma", 7, {}, "at least 8 with elite_fraction=0.25, got 7"),
+        ("plain_cma", 32, {"epsilon": 0.0}, "epsilon must be positive, got 0.0"),
+        ("snes", 8, {"weights": "elite"}, "weights must sum to 0: .*; the sum of elite is 1"),
+        ("snes", 8, {"sampling": "sobl"}, "sampling must be one of .* did you mean 'sobol'"),
+        ("xnes", 2**17, {"sampling": "sobol"}, "population_size must be .* at most 65536"),
+        ("xnes", 8, {"chunk_size": 0}, "chunk_size must be a whole number of at least 1, got 0"),
+        ("ars", 7, {}, "population_size must be even for pairs, got 7"),
+        ("pgpe", 7, {}, "population_size must be even for pairs, got 7"),
+        ("pgpe", 8, {"std_max_change": 1.0}, r"std_max_change must be in \[0, 1\), got 1.0"),
+        ("pgpe", 8, {"weights": lambda fitness: fitness}, "weights must sum to 0"),
+        ("genetic", 0, {}, "population_size must be a whole number of at least 1, got 0"),
+        ("genetic", 8, {"num_parents": 0}, "num_parents must be a whole number of at least 1"),
+        ("genetic", 8, {"sigma_decay": 1.5}, r"sigma_decay must be in \(0, 1\], got 1.5"),
+        ("lm_ma_es", 3, {}, "population_size must be a whole number of at least 4, got 3"),
+        ("sep_cma_es", 8, {"sigma": 0.0}, "sigma must be positive, got 0.0"),
     ],
 )
 def test_bad_settings_are_refused(name, population_size, settings, message):
