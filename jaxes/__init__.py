@@ -12,6 +12,7 @@ from jaxes.core import (
     make_update_step,
     run,
 )
+from jaxes.optimize import Result, Termination, maximize, minimize
 from jaxes.strategies import STRATEGIES
 from jaxes.strategies.ars import ars
 from jaxes.strategies.cem import cem
@@ -33,7 +34,9 @@ __all__ = [
     "Evaluation",
     "Population",
     "Problem",
+    "Result",
     "Strategy",
+    "Termination",
     "TrainHParams",
     "TrainResult",
     "TrainState",
@@ -45,6 +48,8 @@ __all__ = [
     "init",
     "lm_ma_es",
     "make_update_step",
+    "maximize",
+    "minimize",
     "nes",
     "openai_es",
     "optimizers",

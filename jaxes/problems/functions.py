@@ -40,19 +40,25 @@ def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array
     def evaluate(
         key: Array, population: Population, problem_state: Any, test: Any = False
     ) -> Evaluation:
-        def chunk(members: Array) -> Array:
-            return jax.vmap(fn)(population(members))
-
-        size = min(population.size, CHUNK_SIZE)
-        members = jnp.arange(population.size, dtype=jnp.int32)
-        whole = population.size - population.size % size
-        fitness = jax.lax.map(chunk, members[:whole].reshape(-1, size)).reshape(-1)
-        if whole < population.size:
-            fitness = jnp.concatenate([fitness, chunk(members[whole:])])
         metrics = {"test/returns": fn(population.mean)[None]}
-        return Evaluation(fitness, problem_state, metrics)
+        return Evaluation(evaluate_in_chunks(fn, population), problem_state, metrics)
 
     return Problem(init, evaluate, initial_mean, HParams())
+
+
+def evaluate_in_chunks(fn: Callable[[Array], Array], population: Population) -> Array:
+    """`fn` of each member: `[N]`, never holding more than a chunk of the population."""
+
+    def chunk(members: Array) -> Array:
+        return jax.vmap(fn)(population(members))
+
+    size = min(population.size, CHUNK_SIZE)
+    members = jnp.arange(population.size, dtype=jnp.int32)
+    whole = population.size - population.size % size
+    fitness = jax.lax.map(chunk, members[:whole].reshape(-1, size)).reshape(-1)
+    if whole < population.size:
+        fitness = jnp.concatenate([fitness, chunk(members[whole:])])
+    return fitness
 
 
 def _shifted(fn: Function, num_dims: int, rotated: bool) -> Problem:

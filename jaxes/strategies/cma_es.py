@@ -103,7 +103,7 @@ def init(mean: Array, hparams: HParams) -> State:
 
 def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
     z = sampler(key, members, state.mean)  # ~ N(0, I)   (38)
-    y = sqrt_C(state, z)  # ~ N(0, C)   (39)
+    y = sqrt_c_times(state, z)  # ~ N(0, C)   (39)
     return state.mean[None] + state.sigma * y  # ~ N(m, σ²C)   (40)
 
 
@@ -119,14 +119,14 @@ def tell(
     c = constants(fitness.size, n)
 
     def moments(z: Array, w: Array) -> tuple[Array, Array]:
-        y = sqrt_C(state, z)
+        y = sqrt_c_times(state, z)
         return jnp.maximum(w, 0) @ z, (y * scaled_weights(w, z)[:, None]).T @ y
 
     w = by_rank(fitness, jnp.asarray(c.weights, dtype))
     z_w, rank_mu = sampler.sum(moments, key, state.mean, w)
 
     # Selection and recombination (41), (42), with c_m = 1
-    y_w = sqrt_C(state, z_w[None])[0]
+    y_w = sqrt_c_times(state, z_w[None])[0]
     mean = state.mean + state.sigma * y_w
 
     whitened = z_w  # C^{-1/2} ⟨y⟩_w
@@ -138,7 +138,7 @@ def tell(
     return State(mean, sigma, C, p_sigma, p_c, B, D, generation, state.hparams)
 
 
-def sqrt_C(state: State, z: Array) -> Array:
+def sqrt_c_times(state: State, z: Array) -> Array:
     """`C^{1/2} z` for each row of `z [M, D]`.
 
     With the symmetric root B D Bᵀ rather than B D: eigenvectors have no sign, and those of equal
