@@ -32,7 +32,8 @@ class Box(NamedTuple):
         both = jnp.isfinite(period)
         phase = jnp.mod(jnp.where(both, y - left, 0), jnp.where(both, period, 1))
         folded = left + jnp.minimum(phase, period - phase)
-        y = jnp.where(both, folded, jnp.maximum(jnp.minimum(y, 2 * right - y), 2 * left - y))
+        folded = jnp.where(both, folded, jnp.maximum(jnp.minimum(y, 2 * right - y), 2 * left - y))
+        y = jnp.where((left <= y) & (y <= right), y, folded)  # exact where nothing is folded
 
         from_low, from_high = (y - left) ** 2 / (4 * a_low), (right - y) ** 2 / (4 * a_high)
         x = jnp.where(y < self.low + a_low, self.low + from_low, y)

@@ -1,0 +1,212 @@
+"""maximize and minimize: optima that are known, ends that are announced, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxes
+from jaxes import optimize
+
+
+def sphere(x):
+    return jnp.sum((x - 3) ** 2)
+
+
+def rastrigin(x):
+    return 10 * x.size + jnp.sum(x**2 - 10 * jnp.cos(2 * jnp.pi * x))
+
+
+def test_finds_the_minimum_of_a_plain_function():
+    result = jaxes.minimize(sphere, jnp.zeros(5), target=1e-8)
+    assert result.reason == "target"
+    assert result.value <= 1e-8
+    np.testing.assert_allclose(result.solution, 3, atol=1e-3)
+    np.testing.assert_allclose(sphere(result.solution), result.value, rtol=1e-4)
+    assert 200 < result.evaluations < 2000
+
+
+def test_maximize_is_minimize_upside_down():
+    low = jaxes.minimize(sphere, jnp.zeros(4), target=1e-6, seed=3)
+    high = jaxes.maximize(lambda x: 5 - sphere(x), jnp.zeros(4), target=5 - 1e-6, seed=3)
+    assert high.reason == "target"
+    assert high.value > 5 - 1e-5
+    assert abs(high.evaluations - low.evaluations) < 200
+
+
+def test_the_same_seed_is_the_same_search():
+    first, again, other = (
+        jaxes.minimize(sphere, jnp.zeros(3), target=1e-6, seed=seed) for seed in (0, 0, 1)
+    )
+    assert (first.value, first.evaluations) == (again.value, again.evaluations)
+    np.testing.assert_array_equal(first.solution, again.solution)
+    assert first.value != other.value
+
+
+def test_a_host_function_gets_arrays_and_gives_the_same_search():
+    shapes = set()
+
+    def on_host(solutions):
+        assert isinstance(solutions, np.ndarray)
+        shapes.add((solutions.shape, solutions.dtype))
+        return ((solutions - 3) ** 2).sum(axis=1)
+
+    host = jaxes.minimize(on_host, np.zeros(4), host=True)
+    traced = jaxes.minimize(sphere, np.zeros(4))
+    assert shapes == {((8, 4), np.dtype(np.float64))}
+    assert host.evaluations == traced.evaluations
+    np.testing.assert_allclose(host.solution, traced.solution, atol=1e-6)
+
+
+def test_dtype_follows_the_mean():
+    single = jaxes.minimize(sphere, np.zeros(3, np.float32))
+    double = jaxes.minimize(sphere, np.zeros(3))
+    assert single.solution.dtype == np.float32
+    assert double.solution.dtype == np.float64
+    assert 0 < double.value < 1e-9
+
+
+def test_mean_std_and_bounds_may_be_pytrees():
+    def fn(params):
+        a = params["a"] * jnp.array([[1.0, 1e4]])  # badly scaled, as std says
+        return jnp.sum((a - 3) ** 2) + (params["b"] + 1) ** 2
+
+    result = jaxes.minimize(
+        fn,
+        {"a": np.zeros((1, 2)), "b": 0.5},
+        std={"a": np.array([[1.0, 1e-4]]), "b": 2.0},
+        bounds=({"a": np.full((1, 2), -9.0), "b": 0.0}, np.inf),
+        target=1 + 1e-9,
+    )
+    assert result.reason == "target"
+    assert result.solution["a"].shape == (1, 2)
+    np.testing.assert_allclose(result.solution["a"], [[3, 3e-4]], rtol=1e-3)
+    assert 0 <= result.solution["b"] < 1e-9
+
+
+@pytest.mark.parametrize("name", ["cma_es", "sep_cma_es", "snes", "xnes"])
+def test_an_optimum_in_a_corner_is_reached(name):
+    """min Σ (x - 10)² in [0, 1]^4 lies at (1, 1, 1, 1), which a sigmoid would never reach."""
+    seen = []
+
+    def fn(solutions):
+        seen.append((solutions.min(), solutions.max()))
+        return ((solutions - 10) ** 2).sum(axis=1)
+
+    factory = jaxes.STRATEGIES[name]
+    result = jaxes.minimize(
+        fn, np.full(4, 0.5), factory(12, sigma=0.3), bounds=(0.0, 1.0), host=True, budget=12_000
+    )
+    np.testing.assert_allclose(result.solution, 1, atol=1e-9)
+    np.testing.assert_allclose(result.value, 4 * 81, rtol=1e-9)
+    assert min(low for low, _ in seen) >= 0
+    assert max(high for _, high in seen) <= 1
+
+
+@pytest.mark.parametrize("restarts", ["ipop", "bipop"])
+def test_restarts_leave_local_optima(restarts):
+    """Rastrigin: one start with few members seldom finds the optimum; restarts do."""
+
+    def start(key):
+        return jax.random.uniform(key, (4,), minval=-4.0, maxval=4.0)
+
+    options = {"std": 2.0, "target": 1e-3, "budget": 300_000}
+    assert jaxes.minimize(rastrigin, start, **options).reason != "target"
+    result = jaxes.minimize(rastrigin, start, restarts=restarts, **options)
+    assert result.reason == "target"
+    assert result.starts > 1
+    np.testing.assert_allclose(result.solution, 0, atol=1e-2)
+
+
+def plans(restarts, used, max_restarts=3):
+    """The plans of a schedule of which each start uses `used(plan)` evaluations."""
+    schedule, done = optimize._schedule(restarts, 10, max_restarts, 0), []
+    plan = next(schedule)
+    while plan is not None:
+        done.append(plan)
+        plan = optimize._next(schedule, used(plan))
+    return done
+
+
+def test_ipop_doubles_the_population():
+    sizes = [plan.population_size for plan in plans("ipop", lambda plan: 1000)]
+    assert sizes == [10, 20, 40, 80]
+    assert [plan.population_size for plan in plans("none", lambda plan: 1000)] == [10]
+
+
+def test_bipop_spends_as_much_on_small_populations_as_on_large_ones():
+    done = plans("bipop", lambda plan: min(100 * plan.population_size, plan.budget))
+    large = [plan for plan in done[1:] if plan.std_factor == 1]
+    small = [plan for plan in done[1:] if plan.std_factor != 1]
+    assert [plan.population_size for plan in large] == [20, 40, 80]
+    assert all(10 <= plan.population_size <= 42 for plan in small)
+    assert all(0.01 <= plan.std_factor < 1 for plan in small)
+    assert len(small) >= len(large)
+
+
+@pytest.mark.parametrize(
+    ("fn", "options", "reason"),
+    [
+        (sphere, {"budget": 100}, "budget"),
+        (lambda x: 0 * x[0], {}, "tolfunhist"),
+        (lambda x: x[0], {}, "tolfacupx"),
+        (sphere, {"termination": jaxes.Termination(0, 0)}, "tolx"),
+        (lambda x: jnp.sum(x**2) * jnp.nan, {"budget": 500}, "budget"),
+        (sphere, {"restarts": "ipop", "budget": 3000}, "budget"),
+        (sphere, {"restarts": "ipop", "max_restarts": 1}, "tolfun"),
+    ],
+    ids=["budget", "flat", "linear", "tolx", "nan", "ipop-budget", "ipop"],
+)
+def test_says_why_it_stopped(fn, options, reason):
+    result = jaxes.minimize(fn, np.ones(3), **options)
+    assert result.reason == reason
+    assert result.evaluations <= options.get("budget", 30_000)
+
+
+def test_the_budget_is_never_exceeded():
+    calls = []
+
+    def fn(solutions):
+        calls.append(len(solutions))
+        return solutions.sum(axis=1) ** 2
+
+    for restarts in ("none", "ipop", "bipop"):
+        calls.clear()
+        result = jaxes.minimize(fn, np.ones(3), host=True, budget=333, restarts=restarts)
+        assert sum(calls) == result.evaluations <= 333
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((np.zeros(2, int),), {}, ValueError, "mean must be of floats, got dtype"),
+        ((np.array([1.0, np.nan]),), {}, ValueError, "mean must be finite"),
+        (((),), {}, ValueError, "mean must be of at least one number"),
+        ((np.ones(2), jaxes.cma_es(8)), {"restarts": "ipop"}, ValueError, "where restarts is"),
+        ((np.ones(2), jaxes.cma_es(8)), {"population_size": 9}, ValueError, "population_size is"),
+        ((np.ones(2), 3), {}, ValueError, "strategy must be a Strategy, or a function"),
+        ((np.ones(2),), {"restarts": "ipo"}, ValueError, "restarts must be .* mean 'ipop'"),
+        ((np.ones(2),), {"std": -1.0}, ValueError, "std must be positive, got -1.0"),
+        ((np.ones(2),), {"std": np.ones(3)}, ValueError, "std must be a number, or a pytree"),
+        ((np.ones(2),), {"bounds": (2.0, 0.0)}, ValueError, "bounds must be low < high"),
+        ((np.ones(2),), {"bounds": 3.0}, ValueError, "bounds must be a pair"),
+        ((np.ones(2),), {"bounds": (2.0, 3.0)}, ValueError, "mean must be within the bounds"),
+        ((np.ones(2),), {"budget": 5}, ValueError, "budget must be .* at least 6, one generation"),
+        ((np.ones(2),), {"target": float("nan")}, ValueError, "target must be a number"),
+        ((np.ones(2),), {"seed": -1}, ValueError, "seed must be"),
+        ((np.ones(2),), {"max_restarts": -1}, ValueError, "max_restarts must be"),
+        ((np.ones(2),), {"budgets": 5}, TypeError, "budgets"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        jaxes.minimize(sphere, *arguments, **options)
+
+
+def test_a_host_function_that_was_not_said_to_be_one_is_refused():
+    with pytest.raises(TypeError, match="host=True"):
+        jaxes.minimize(lambda x: float(np.sum(np.asarray(x))), np.zeros(3))
+    with pytest.raises(ValueError, match=r"fitness_fn must be a function to one number"):
+        jaxes.minimize(lambda x: x, np.zeros(3))
+    with pytest.raises(ValueError, match=r"fitness_fn must be a function to fitness of shape \(7,"):
+        jaxes.minimize(lambda x: x, np.zeros(3), host=True)
