@@ -24,7 +24,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +37,7 @@ from machine import describe
 
 import jaxes
 from jaxes.core import Population, Strategy
-from jaxes.gaussian import CHUNK_SIZE
+from jaxes.gaussian import CHUNK_SIZE, Scheme, antithetic, independent
 from jaxes.problems.functions import function
 
 SIGMA = 0.5
@@ -91,15 +90,13 @@ def evosax_generation(strategy: Any, params: Any) -> Step:
     return step
 
 
-def one_draw(dim: int, population_size: int) -> Step:
-    """The population's noise, drawn once, some members at a time, and summed."""
-
-    def draw(key: jax.Array, member: jax.Array) -> jax.Array:
-        return jax.random.normal(jax.random.fold_in(key, member), (dim,))
+def one_draw(scheme: Scheme, population_size: int) -> Step:
+    """The population's noise, drawn once, a chunk of members at a time, and summed."""
 
     def step(key: jax.Array, total: jax.Array) -> jax.Array:
         def add(total: jax.Array, members: jax.Array) -> tuple[jax.Array, None]:
-            return total + jnp.sum(jax.vmap(draw, (None, 0))(key, members)), None
+            noise = scheme(key, members, total.size, total.dtype)
+            return total + jnp.sum(noise, axis=0), None
 
         members = jnp.arange(population_size, dtype=jnp.int32).reshape(-1, CHUNK_SIZE)
         return jax.lax.scan(add, total, members)[0]
@@ -268,8 +265,13 @@ def lazy_cases() -> Iterator[Case]:
 def noise_cases() -> Iterator[Case]:
     """Ask, a trivial evaluation and tell against one draw of the population's noise."""
     for dim, size, generations in ((1000, 256, 100), (10_000, 1024, 4)):
-        draw = scanned(one_draw(dim, size), jnp.zeros(()), generations)
-        for factory in (jaxes.snes, jaxes.cem, jaxes.openai_es):
+        for factory, scheme in (
+            (jaxes.snes, independent),
+            (jaxes.cem, independent),
+            (jaxes.sep_cma_es, independent),
+            (jaxes.openai_es, antithetic),
+        ):
+            draw = scanned(one_draw(scheme, size), jnp.zeros(dim), generations)
             mine = ours(factory(size, sigma=SIGMA), dim, generations)
             yield Case(f"{factory.__name__} {dim}/{size}", mine, draw, 2.2)
 

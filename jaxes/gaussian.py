@@ -45,17 +45,16 @@ def mirrored(scheme: Scheme) -> Scheme:
 
     def draw(key: Array, members: Array, dim: int, dtype: DTypeLike) -> Array:
         def each() -> Array:
-            sign = (1 - 2 * (members % 2)).astype(dtype)
-            return sign[:, None] * scheme(key, members // 2, dim, dtype)
+            return scheme(key, members // 2, dim, dtype)
 
         def pairs() -> Array:  # draws once for both
-            epsilon = scheme(key, members[0::2] // 2, dim, dtype)
-            return jnp.stack([epsilon, -epsilon], axis=1).reshape(-1, dim)
+            return jnp.repeat(scheme(key, members[0::2] // 2, dim, dtype), 2, axis=0)
 
+        sign = (1 - 2 * (members % 2)).astype(dtype)
         if members.size % 2:
-            return each()
+            return sign[:, None] * each()
         paired = (members[0::2] % 2 == 0) & (members[1::2] == members[0::2] + 1)
-        return jax.lax.cond(jnp.all(paired), pairs, each)
+        return sign[:, None] * jax.lax.cond(jnp.all(paired), pairs, each)
 
     return draw
 

@@ -78,7 +78,8 @@ def test_sobol_refuses_more_dimensions_than_it_has():
         gaussian.sobol(jax.random.key(0), jnp.arange(2), 30_000, jnp.float32)
 
 
-@pytest.mark.parametrize("population_size", [1, 7, 8, 16, 21, 24])
+@pytest.mark.parametrize("population_size", [1, 8, 16, 21])
+@pytest.mark.parametrize("scheme", [gaussian.independent, gaussian.antithetic])
 def test_sums_run_over_every_member_once(population_size, scheme):
     sampler = gaussian.Sampler(scheme, population_size, chunk_size=8)
     key, mean, numbers = jax.random.key(0), jnp.zeros(3), jnp.arange(1.0, population_size + 1)

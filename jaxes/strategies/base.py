@@ -71,10 +71,10 @@ def bind(
                 f"got {list(fitness.shape)}"
             )
         fitness = fitness.astype(state.mean.dtype)
-        moved = tell(key, state, fitness, sampler=sampler)
+        move = partial(tell, key, state, fitness, sampler=sampler)
         if not frozen_by_ties:
-            return moved
-        return jax.tree.map(partial(jnp.where, weights.is_informative(fitness)), moved, state)
+            return move()
+        return jax.lax.cond(weights.is_informative(fitness), move, lambda: state)
 
     return Strategy(bound_init, bound_ask, bound_tell, hparams, population_size)
 
@@ -128,7 +128,7 @@ def keep_in_range(step_size: Array) -> Array:
 def eigendecompose(C: Array) -> tuple[Array, Array]:
     """`B [..., D, D]` and `D [..., D]` with `C = B diag(D²) Bᵀ`, for a symmetric `C [..., D, D]`.
 
-    Eigenvalues are at least what rounding leaves meaningful, and never zero.
+    Reads the lower triangle alone. Eigenvalues are at least what rounding leaves meaningful.
     """
     eigenvalues, B = jnp.linalg.eigh(C, symmetrize_input=False)
     precision = jnp.finfo(C.dtype)
