@@ -94,8 +94,8 @@ ERRORS = [
     Error(
         "standard deviation noise instead of variance noise in CEM",
         "strategies/cem.py",
-        "jnp.sqrt(jnp.maximum(state.std**2 * variance + added, floor))",
-        "jnp.sqrt(jnp.maximum(state.std**2 * variance, floor)) + added",
+        "jnp.sqrt(state.std**2 * variance + added)",
+        "jnp.sqrt(state.std**2 * variance) + added",
         "strategies/test_cem.py",
     ),
     Error(

@@ -1,8 +1,11 @@
 """Refusals of bad input: each names the field, the value and what is allowed."""
 
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
+
+import numpy as np
 
 MAX_COUNT = 2**31 - 1  # numbers of members, steps and dimensions are int32
 
@@ -11,6 +14,28 @@ def check(field: str, value: Any, ok: bool, allowed: str) -> None:
     """Raises a ValueError unless `ok`."""
     if not ok:
         raise ValueError(f"{field} must be {allowed}, got {value!r}")
+
+
+def check_number(field: str, value: Any, ok: Callable[[Any], bool], allowed: str) -> None:
+    """Raises a ValueError unless `value` is a finite real number for which `ok`."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    real = number and not isinstance(value, np.complexfloating) and math.isfinite(value)
+    check(field, value, bool(real and ok(value)), allowed)
+
+
+def check_positive(field: str, value: Any) -> None:
+    """Raises a ValueError unless `value` is a finite number greater than 0."""
+    check_number(field, value, lambda number: number > 0, "positive")
+
+
+def check_non_negative(field: str, value: Any) -> None:
+    """Raises a ValueError unless `value` is a finite number of at least 0."""
+    check_number(field, value, lambda number: number >= 0, "at least 0")
+
+
+def check_fraction(field: str, value: Any) -> None:
+    """Raises a ValueError unless `value` is a number in (0, 1]."""
+    check_number(field, value, lambda number: 0 < number <= 1, "in (0, 1]")
 
 
 def check_count(

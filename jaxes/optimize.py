@@ -13,9 +13,8 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from jaxes.bounds import Box
-from jaxes.checks import check, check_count, check_name, check_seed
+from jaxes.checks import MAX_COUNT, check, check_count, check_name, check_number, check_seed
 from jaxes.core import Population, State, Strategy
-from jaxes.gaussian import CHUNK_SIZE
 from jaxes.problems.functions import evaluate_in_chunks
 from jaxes.strategies.cma_es import cma_es
 
@@ -28,7 +27,7 @@ class Result(NamedTuple):
 
     Attributes:
       solution: the best that was evaluated, a pytree of NumPy arrays like the mean given.
-      value: its value, as `fitness_fn` returned it.
+      value: its value, in the dtype of the mean.
       evaluations: how many solutions were evaluated, in all starts.
       reason: why it stopped: `target`, `budget`, `max_generations` (of the last restart), or a
         criterion of `Termination`.
@@ -52,8 +51,9 @@ class Termination(NamedTuple):
       tolfun: range of the best values of the last 10 + 30 D/N generations and of all values of this
         one.
       tolfunhist: range of those best values.
-      tolx: standard deviation of the population in every coordinate, relative to the first one's.
-      tolfacupx: the same, if it grew in some coordinate by this factor: the search diverges.
+      tolx: root mean square of the members' steps from the mean, relative to the first
+        generation's.
+      tolfacupx: the same, if it grew by this factor: the search diverges.
       condition: condition number of the covariance, for strategies that have axes `D` or `std`.
 
     The criteria and defaults are pycma's.
@@ -92,8 +92,8 @@ def maximize(
         the whole search is then one compiled program. With `host`, `(solutions) -> fitness [N]`, a
         function of NumPy arrays with a leading axis N, called once a generation.
       mean: where to start: a pytree of floats, of D numbers in all; or a function `(key) -> pytree`
-        that each restart calls anew. Arrays of float64 are searched in float64, even where JAX's
-        default is float32.
+        that each restart calls anew. A list of numbers is an array. Arrays of float64 are searched
+        in float64, even where JAX's default is float32.
       strategy: a strategy, or a function from the population size to one, such as `jaxes.snes`;
         `cma_es` with sigma=1 by default.
       std: the initial standard deviation of each coordinate is this times the strategy's `sigma`:
@@ -103,7 +103,7 @@ def maximize(
       host: says that `fitness_fn` is a host function. It is never guessed.
       target: stop when a fitness is at least this.
       budget: the greatest number of evaluations, in all starts; 10,000 D by default.
-      population_size: N, where `strategy` is a function; 4 + ⌊3 ln D⌋ by default.
+      population_size: N, where `strategy` is a function; 4 + ⌊3 ln D⌋ by default, made even.
       restarts: `ipop` starts again with twice the population when a start has ended, `bipop`
         alternates this with small populations and steps. Needs a `strategy` that is a function.
       max_restarts: how many times the population may double.
@@ -125,22 +125,27 @@ def maximize(
     check_name("restarts", restarts, get_args(Restarts))
     check_count("max_restarts", max_restarts, least=0)
     check_seed("seed", seed)
-    check("target", target, target is None or not math.isnan(target), "a number")
+    if target is not None:
+        check_number("target", target, lambda target: True, "a number")
+    check("fitness_fn", fitness_fn, callable(fitness_fn), "a function")
+    _check_termination(termination)
     make = _maker(strategy, population_size, restarts)
     mean_key, search_key = jax.random.split(jax.random.key(seed))
-    start_at = mean if callable(mean) else lambda key: mean
+    start_at = mean if callable(mean) else lambda key: _as_array(mean)
     with _precision_of(start_at(mean_key)):
         space = _space(start_at(mean_key), std, bounds)
         dim = space.scale.size
-        size = make(population_size or 4 + int(3 * math.log(dim))).population_size
+        wanted = _default_size(dim) if population_size is None else population_size
+        size = make(wanted).population_size
         budget = 10_000 * dim if budget is None else budget
-        check_count("budget", budget, least=size, why=", one generation")
+        check_count("budget", budget, least=size, most=2**62, why=", one generation")
 
         runs: list[_Run] = []
         evaluations, schedule = 0, _schedule(restarts, size, max_restarts, seed)
         plan: _Plan | None = next(schedule)
         while plan is not None and evaluations + plan.population_size <= budget:
-            generations = int(min(budget - evaluations, plan.budget)) // plan.population_size
+            evaluations_left = int(min(budget - evaluations, plan.budget))
+            generations = min(evaluations_left // plan.population_size, MAX_COUNT)
             if restarts != "none":
                 generations = min(generations, _patience(dim, plan.population_size))
             scaled = space._replace(scale=space.scale * plan.std_factor)
@@ -190,8 +195,18 @@ def minimize(
     Example:
       >>> result = jaxes.minimize(lambda x: jnp.sum((x - 3) ** 2), jnp.zeros(10), target=1e-8)
     """
+
+    def negative(solution: Any) -> Any:
+        value = fn(solution)
+        if options.get("host"):
+            return -np.asarray(value).astype(np.result_type(value, np.float32))
+        return -jnp.asarray(value, jnp.result_type(value, jnp.float32))
+
+    check("fn", fn, callable(fn), "a function")
+    if target is not None:
+        check_number("target", target, lambda target: True, "a number")
     result = maximize(
-        lambda solution: -np.asarray(fn(solution)) if options.get("host") else -fn(solution),
+        negative,
         mean,
         strategy,
         target=None if target is None else -target,
@@ -256,10 +271,16 @@ def _space(mean: Any, std: Any, bounds: tuple[Any, Any] | None) -> _Space:
 def _like(field: str, value: Any, mean: Any) -> Array:
     """A number, or a pytree like `mean`, as a vector `[D]` in the dtype of the mean."""
     x = ravel_pytree(mean)[0]
+    shape = jax.tree.map(np.shape, mean)
+    allowed = f"a number, or a pytree of numbers of the mean's shape, {shape}"
+    if jax.tree_util.all_leaves([mean]) and not isinstance(value, dict):
+        value = np.asarray(value)  # an array's std may be a list
+    leaves = jax.tree.leaves(value)
+    numbers = all(np.asarray(leaf).dtype.kind in "fiu" for leaf in leaves)
+    check(field, value, bool(leaves) and numbers, allowed)
     if jax.tree_util.all_leaves([value]) and np.ndim(value) == 0:
         return jnp.full_like(x, value)
-    shapes = [jax.tree.map(np.shape, tree) for tree in (value, mean)]
-    check(field, value, shapes[0] == shapes[1], "a number, or a pytree of the mean's shape")
+    check(field, value, jax.tree.map(np.shape, value) == shape, allowed)
     return ravel_pytree(value)[0].astype(x.dtype)
 
 
@@ -269,11 +290,30 @@ def _precision_of(mean: Any) -> contextlib.AbstractContextManager:
     return jax.enable_x64(True) if double else contextlib.nullcontext()
 
 
-def _maker(strategy: Any, population_size: int | None, restarts: Restarts) -> Any:
-    """The function from a population size to a strategy."""
+def _as_array(mean: Any) -> Any:
+    """A list of plain numbers as an array; any other pytree as it is."""
+    numbers = isinstance(mean, list | tuple) and len(mean) > 0
+    numbers = numbers and all(isinstance(number, float | int) for number in mean)
+    return jnp.asarray(mean, jnp.float32) if numbers else mean
+
+
+def _default_size(dim: int) -> int:
+    """4 + ⌊3 ln D⌋, as in the tutorial, made even for strategies that sample in pairs."""
+    size = 4 + int(3 * math.log(dim))
+    return size + size % 2
+
+
+def _maker(
+    strategy: Any, population_size: int | None, restarts: Restarts
+) -> Callable[[int], Strategy]:
+    """The function from a population size to a strategy of that size.
+
+    Raises:
+      ValueError: a strategy of a fixed size where its size is to be chosen.
+    """
     if isinstance(strategy, Strategy):
-        needs = "population_size" if population_size is not None else "restarts"
         if population_size is not None or restarts != "none":
+            needs = "population_size" if population_size is not None else "restarts"
             raise ValueError(
                 f"strategy must be a function of the population size, such as jaxes.cma_es, where "
                 f"{needs} is given; got a Strategy of {strategy.population_size} members"
@@ -281,7 +321,28 @@ def _maker(strategy: Any, population_size: int | None, restarts: Restarts) -> An
         return lambda size: strategy
     allowed = "a Strategy, or a function from a population size to one, such as jaxes.cma_es"
     check("strategy", strategy, strategy is None or callable(strategy), allowed)
-    return partial(cma_es, sigma=1.0) if strategy is None else strategy
+    factory = partial(cma_es, sigma=1.0) if strategy is None else strategy
+
+    def make(size: int) -> Strategy:
+        try:
+            made = factory(size)
+        except ValueError as error:
+            if population_size is not None or not str(error).startswith("population_size"):
+                raise
+            raise ValueError(f"{error}, the default; give a population_size") from error
+        check("strategy", made, isinstance(made, Strategy), allowed)
+        fits = made.population_size == size
+        check("strategy", made.population_size, fits, f"of the {size} members it was asked for")
+        return made
+
+    return make
+
+
+def _check_termination(termination: Any) -> None:
+    check("termination", termination, isinstance(termination, Termination), "a jaxes.Termination")
+    for name, value in termination._asdict().items():
+        valid = isinstance(value, float | int) and value >= 0
+        check(f"termination.{name}", value, valid, "a number of at least 0, or infinity")
 
 
 # One start.
@@ -304,8 +365,8 @@ class _Run(NamedTuple):
     generation: Array  # int32 []
     best: Array  # [D], the best solution so far
     best_value: Array  # []
-    history: Array  # best values of the last 10 + 30 D/N generations; NaN where there is none yet
-    first_spread: Array  # [D], standard deviations of the first population
+    history: Array  # [10 + 30 D/N], best values of the last generations, once there were as many
+    first_spread: Array  # [], root mean square of the first generation's steps
     reason: Array  # int32 [], an index of REASONS
 
 
@@ -316,45 +377,48 @@ def _begin(search: _Search, u: Array) -> _Run:
         generation=jnp.zeros((), jnp.int32),
         best=search.space.flat(u),
         best_value=jnp.asarray(-jnp.inf, u.dtype),
-        history=jnp.full((length,), jnp.nan, u.dtype),
-        first_spread=jnp.full_like(u, jnp.nan),
+        history=jnp.zeros((length,), u.dtype),
+        first_spread=jnp.zeros((), u.dtype),
         reason=jnp.zeros((), jnp.int32),
     )
 
 
 def _tell(search: _Search, key: Array, run: _Run, fitness: Array) -> _Run:
     """The generation after its fitness is known: the best so far, the update, reasons to stop."""
-    ask, population_size = search.strategy.ask, search.strategy.population_size
+    ask = search.strategy.ask
     judged = jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)
     first = jnp.argmax(judged)
     better = judged[first] > run.best_value
     x = search.space.flat(ask(key, run.state, first[None].astype(jnp.int32))[0])
 
-    some = jnp.arange(min(population_size, CHUNK_SIZE), dtype=jnp.int32)
-    spread = jnp.std(ask(key, run.state, some), axis=0)
+    few = jnp.arange(min(search.strategy.population_size, 8), dtype=jnp.int32)
+    spread = jnp.sqrt(jnp.mean((ask(key, run.state, few) - run.state.mean[None]) ** 2))
     run = run._replace(
         best=jnp.where(better, x, run.best),
         best_value=jnp.maximum(judged[first], run.best_value),
         history=jnp.roll(run.history, 1).at[0].set(judged[first]),
-        first_spread=jnp.where(run.generation == 0, spread, run.first_spread),
+        first_spread=jnp.where(run.first_spread > 0, run.first_spread, spread),
         state=search.strategy.tell(key, run.state, fitness),
         generation=run.generation + 1,
     )
-    return run._replace(reason=_reason(search, run, fitness, spread))
+    return run._replace(reason=_reason(search, run, judged, spread))
 
 
-def _reason(search: _Search, run: _Run, fitness: Array, spread: Array) -> Array:
+def _reason(search: _Search, run: _Run, judged: Array, spread: Array) -> Array:
     """The index in REASONS of the first criterion that is met; 0 if none is."""
-    limits, target = search.termination, math.inf if search.target is None else search.target
-    recent = jnp.concatenate([run.history, fitness])
-    growth = spread / run.first_spread  # NaN for a population of one, which meets no criterion
+    limits, target = search.termination, search.target
+    low, high = jnp.min(run.history), jnp.max(run.history)
+    low_now, high_now = jnp.minimum(low, jnp.min(judged)), jnp.maximum(high, jnp.max(judged))
+    full = run.generation >= run.history.size
+    moving = run.first_spread > 0
+    growth = spread / jnp.where(moving, run.first_spread, 1)
     met = [
         jnp.zeros((), bool),
-        run.best_value >= target,
-        jnp.ptp(run.history) < limits.tolfunhist,
-        jnp.ptp(recent) < limits.tolfun,
-        jnp.all(growth < limits.tolx),
-        jnp.any(growth > limits.tolfacupx),
+        jnp.zeros((), bool) if target is None else run.best_value >= target,
+        full & (high - low < limits.tolfunhist),
+        full & (high_now - low_now < limits.tolfun),
+        moving & (growth < limits.tolx),
+        moving & (growth > limits.tolfacupx),
         _condition(run.state) > limits.condition,
     ]
     return jnp.argmax(jnp.stack(met)).astype(jnp.int32)
@@ -403,8 +467,9 @@ def _check_traceable(search: _Search, u: Array) -> None:
             "fitness_fn cannot be traced by JAX; with host=True it is called with NumPy arrays "
             f"[N, ...] instead, and returns [N] ({str(error).splitlines()[0]})"
         ) from error
-    shape = getattr(value, "shape", None)
-    check("fitness_fn", shape, shape == (), "a function to one number [], with shape ()")
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", float)
+    real = shape == () and not jnp.issubdtype(dtype, jnp.complexfloating)
+    check("fitness_fn", (shape, dtype), real, "a function to one real number, of shape ()")
 
 
 def _host_search(search: _Search, key: Array, u: Array, max_generations: int) -> _Run:
@@ -423,8 +488,9 @@ def _host_search(search: _Search, key: Array, u: Array, max_generations: int) ->
     solutions = ask(jax.random.fold_in(key, 0), run.state)
     while int(run.reason) == 0 and int(run.generation) < max_generations:
         fitness = np.asarray(search.fitness_fn(jax.device_get(solutions)))
-        shape = fitness.shape
-        check("fitness_fn", shape, shape == (size,), f"a function to fitness of shape ({size},)")
+        got = (fitness.shape, fitness.dtype)
+        real = got[0] == (size,) and fitness.dtype.kind in "fiub"
+        check("fitness_fn", got, real, f"a function to real fitness of shape ({size},)")
         run, solutions = tell(run, fitness.astype(u.dtype))
     return run
 

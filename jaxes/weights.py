@@ -7,7 +7,6 @@ and calls `weights(fitness, elite_fraction)` with its traced hyperparameter; one
 needs zero, and calls `weights(fitness)`. Functions compose: `compose(centered_rank, z_score)`.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -31,8 +30,6 @@ def sums_to(total: int) -> Callable[[Weights], Weights]:
 
 def total(weights: Weights) -> int | None:
     """What the weights of a function sum to; None where that is not declared."""
-    if isinstance(weights, functools.partial):
-        weights = weights.func
     return getattr(weights, "total", None)
 
 
@@ -68,9 +65,9 @@ def by_rank(fitness: Array, table: Array) -> Array:
 def elite(fitness: Array, fraction: ArrayLike = 0.5) -> Array:
     """`1/k` for the best `k = fraction · N` members and 0 for the rest.
 
-    Where `k` is not whole, the last elite counts in part.
+    Where `k` is not whole, the last elite counts in part; it is at least 1 and at most N.
     """
-    k = jnp.asarray(fraction) * fitness.size
+    k = jnp.clip(jnp.asarray(fraction) * fitness.size, 1, fitness.size)
     return by_rank(fitness, jnp.clip(k - jnp.arange(fitness.size), 0, 1) / k)
 
 
@@ -80,7 +77,7 @@ def log_rank(fitness: Array, fraction: ArrayLike = 0.5) -> Array:
 
     Reference: Hansen, The CMA Evolution Strategy: A Tutorial, arXiv:1604.00772, (49) and (53).
     """
-    k = jnp.maximum(jnp.asarray(fraction) * fitness.size, 1)
+    k = jnp.clip(jnp.asarray(fraction) * fitness.size, 1, fitness.size)
     table = jnp.maximum(0, jnp.log(k + 0.5) - jnp.log(_ranks(fitness)))
     return by_rank(fitness, table / jnp.sum(table))
 
@@ -104,9 +101,9 @@ def utilities(fitness: Array) -> Array:
 @sums_to(0)
 def z_score(fitness: Array) -> Array:
     """`(F - mean)/(standard deviation)`; NaN and infinities count as the finite extremes."""
-    bounded = _bounded(fitness) / 2  # a difference of halves cannot overflow
-    low, high = jnp.min(bounded), jnp.max(bounded)
-    unit = (bounded - low) / jnp.where(high > low, high - low, 1)
+    values = bounded(fitness) / 2  # a difference of halves cannot overflow
+    low, high = jnp.min(values), jnp.max(values)
+    unit = (values - low) / jnp.where(high > low, high - low, 1)
     in_order = jnp.sort(unit)  # sums in an order that a permutation of the members leaves alone
     std = jnp.std(in_order)
     return (unit - jnp.mean(in_order)) / jnp.where(std > 0, std, 1)
@@ -118,7 +115,7 @@ def raw(fitness: Array) -> Array:
     Magnitudes are bounded by the square root of the dtype's maximum, so that sums stay finite.
     """
     bound = float(jnp.finfo(fitness.dtype).max) ** 0.5
-    return jnp.clip(_bounded(fitness), -bound, bound)
+    return jnp.clip(bounded(fitness), -bound, bound)
 
 
 def like_utilities(weights: Weights, fitness: Array) -> Array:
@@ -141,13 +138,13 @@ def _ranks(fitness: Array) -> Array:
     return jnp.arange(1, fitness.size + 1, dtype=jnp.result_type(fitness, jnp.float32))
 
 
-def _bounded(fitness: Array) -> Array:
+def bounded(fitness: Array) -> Array:
     """Infinities moved to the finite extremes, NaN to the least; zeros where nothing is finite."""
     finite = jnp.isfinite(fitness)
     low = jnp.min(fitness, where=finite, initial=jnp.inf)
     high = jnp.max(fitness, where=finite, initial=-jnp.inf)
-    bounded = jnp.clip(jnp.where(jnp.isnan(fitness), -jnp.inf, fitness), low, high)
-    return jnp.where(jnp.any(finite), bounded, jnp.zeros_like(fitness))
+    values = jnp.clip(jnp.where(jnp.isnan(fitness), -jnp.inf, fitness), low, high)
+    return jnp.where(jnp.any(finite), values, jnp.zeros_like(fitness))
 
 
 WEIGHTS: dict[str, Weights] = {

@@ -163,6 +163,43 @@ def test_says_why_it_stopped(fn, options, reason):
     assert result.evaluations <= options.get("budget", 30_000)
 
 
+@pytest.mark.parametrize("dim", [3, 5000])
+def test_many_dimensions_and_odd_shapes_do_not_end_a_search_early(dim):
+    """More numbers than XLA reduces in one block, and lists instead of arrays."""
+    mean = [1.0] * dim if dim == 3 else np.ones(dim, np.float32)
+    result = jaxes.minimize(
+        lambda x: jnp.sum(x**2), mean, jaxes.sep_cma_es, std=[0.5] * dim, budget=60_000 // dim * 40
+    )
+    assert result.evaluations > 400
+    assert result.value < 1.05 * dim
+
+
+@pytest.mark.parametrize("name", sorted(set(jaxes.STRATEGIES) - {"cem", "plain_cma"}))
+def test_every_strategy_will_do(name):
+    result = jaxes.minimize(lambda x: jnp.sum((x - 1) ** 2), np.zeros(2), jaxes.STRATEGIES[name])
+    assert result.value < 2
+    assert result.evaluations > 20
+
+
+def test_an_infinite_value_is_no_target():
+    result = jaxes.maximize(lambda x: jnp.where(x[0] > 1, jnp.inf, x[0]), np.zeros(2), budget=300)
+    assert result.reason == "budget"
+
+
+def test_an_unsigned_value_can_be_minimized():
+    def fn(solutions):
+        return np.clip(np.abs(solutions[:, 0] - 3) * 10, 0, 250).astype(np.uint8)
+
+    assert 0 <= jaxes.minimize(fn, np.zeros(1), host=True, budget=500).value < 5
+
+
+def test_an_ill_conditioned_search_ends():
+    result = jaxes.minimize(
+        lambda x: x[0] ** 2 + 1e16 * x[1] ** 2, np.ones(2), termination=jaxes.Termination(0, 0, 0)
+    )
+    assert result.reason == "condition"
+
+
 def test_the_budget_is_never_exceeded():
     calls = []
 
@@ -193,7 +230,14 @@ def test_the_budget_is_never_exceeded():
         ((np.ones(2),), {"bounds": (2.0, 3.0)}, ValueError, "mean must be within the bounds"),
         ((np.ones(2),), {"budget": 5}, ValueError, "budget must be .* at least 6, one generation"),
         ((np.ones(2),), {"target": float("nan")}, ValueError, "target must be a number"),
+        ((np.ones(2),), {"target": "1"}, ValueError, "target must be a number, got '1'"),
         ((np.ones(2),), {"seed": -1}, ValueError, "seed must be"),
+        ((np.ones(2),), {"std": "a"}, ValueError, "std must be a number, or a pytree"),
+        ((np.ones(2),), {"population_size": 0}, ValueError, "population_size must be"),
+        ((np.ones(2),), {"termination": {}}, ValueError, "termination must be a jaxes.Term"),
+        ((np.ones(2), jaxes.cem), {}, ValueError, "the default; give a population_size"),
+        ((np.ones(2), lambda size: jaxes.cma_es(8)), {}, ValueError, "of the 6 members"),
+        ((np.ones(2), lambda size: size), {}, ValueError, "strategy must be a Strategy"),
         ((np.ones(2),), {"max_restarts": -1}, ValueError, "max_restarts must be"),
         ((np.ones(2),), {"budgets": 5}, TypeError, "budgets"),
     ],
@@ -206,7 +250,7 @@ def test_bad_arguments_are_refused(arguments, options, error, message):
 def test_a_host_function_that_was_not_said_to_be_one_is_refused():
     with pytest.raises(TypeError, match="host=True"):
         jaxes.minimize(lambda x: float(np.sum(np.asarray(x))), np.zeros(3))
-    with pytest.raises(ValueError, match=r"fitness_fn must be a function to one number"):
+    with pytest.raises(ValueError, match=r"fitness_fn must be a function to one real number"):
         jaxes.minimize(lambda x: x, np.zeros(3))
-    with pytest.raises(ValueError, match=r"fitness_fn must be a function to fitness of shape \(7,"):
+    with pytest.raises(ValueError, match=r"to real fitness of shape \(8,\), got \(\(8, 3"):
         jaxes.minimize(lambda x: x, np.zeros(3), host=True)

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check
+from jaxes.checks import check, check_fraction, check_positive
 from jaxes.core import Strategy
-from jaxes.gaussian import CHUNK_SIZE, Sampler, Scheme, mirrored
+from jaxes.gaussian import CHUNK_SIZE, Sampler, Scheme, antithetic, mirrored
 from jaxes.strategies import base
-from jaxes.weights import elite, z_score
+from jaxes.weights import bounded, elite
 
 
 class HParams(NamedTuple):
@@ -34,12 +34,18 @@ def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
 
 def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler) -> State:
     hparams = state.hparams
-    # The step is a ratio of rewards: standardizing them changes nothing and cannot overflow.
-    rewards = z_score(fitness)
-    r_plus, r_minus = rewards[0::2], rewards[1::2]
+    rewards = bounded(fitness)
 
     # Weights 1/b for the b directions with the greatest max(r⁺, r⁻), Algorithm 2, line 6
-    selected = elite(jnp.maximum(r_plus, r_minus), hparams.elite_fraction)
+    selected = elite(jnp.maximum(rewards[0::2], rewards[1::2]), hparams.elite_fraction)
+
+    # The step is a ratio of rewards: moving those that are used to [0, 1] changes nothing, and
+    # nothing overflows or is lost beside those that are not.
+    used = jnp.repeat(selected > 0, 2)
+    low = jnp.min(rewards, where=used, initial=jnp.inf) / 2  # halves, whose difference is finite
+    high = jnp.max(rewards, where=used, initial=-jnp.inf) / 2
+    unit = jnp.where(used, (rewards / 2 - low) / jnp.where(high > low, high - low, 1), 0)
+    r_plus, r_minus = unit[0::2], unit[1::2]
     mean_reward = jnp.sum(selected * (r_plus + r_minus)) / 2
     spread = (r_plus - mean_reward) ** 2 + (r_minus - mean_reward) ** 2
     sigma_R = jnp.sqrt(jnp.sum(selected * spread) / 2)  # of the 2b rewards that are used
@@ -74,8 +80,8 @@ def ars(
       sigma: ν, the standard deviation of the perturbations, > 0.
       learning_rate: α > 0.
       elite_fraction: b over the number of directions, in (0, 1]; 1 uses all of them.
-      sampling: how the directions are drawn: a scheme of `jaxes.gaussian`, or its name. Each is
-        used with both signs.
+      sampling: how the directions are drawn: a scheme of `jaxes.gaussian` but `antithetic`, or its
+        name. Each is used with both signs.
       chunk_size: the members whose noise `tell` holds at once.
 
     Raises:
@@ -87,11 +93,13 @@ def ars(
     Reference: Mania, Guy & Recht, Simple random search provides a competitive approach to
     reinforcement learning (2018), arXiv:1803.07055, Algorithm 2.
     """
-    check("sigma", sigma, sigma > 0, "positive")
-    check("learning_rate", learning_rate, learning_rate > 0, "positive")
-    check("elite_fraction", elite_fraction, 0 < elite_fraction <= 1, "in (0, 1]")
+    check_positive("sigma", sigma)
+    check_positive("learning_rate", learning_rate)
+    check_fraction("elite_fraction", elite_fraction)
     base.check_population_size(population_size, 2, even=True)
     directions: Scheme = base.scheme(sampling, population_size // 2)
+    single = directions is not antithetic
+    check("sampling", sampling, single, "of single directions: they are mirrored already")
     return base.bind(
         init,
         ask,

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from jaxes import gaussian, weights
 from jaxes.checks import check, check_count, check_name
@@ -52,8 +53,11 @@ def bind(
 
     def bound_init(mean: Array, hparams: HParams = hparams) -> State:
         mean = jnp.asarray(mean)
-        if mean.ndim != 1 or not jnp.issubdtype(mean.dtype, jnp.floating):
-            raise ValueError(f"mean must be a float vector [D], got {mean.dtype}{list(mean.shape)}")
+        if mean.ndim != 1 or mean.dtype not in (jnp.float32, jnp.float64):
+            raise ValueError(
+                "mean must be a float vector [D] of 32 or 64 bits, "
+                f"got {mean.dtype}{list(mean.shape)}"
+            )
         check("mean", list(mean.shape), mean.size > 0, "a vector of at least one number")
         strong = partial(jnp.asarray, dtype=mean.dtype)  # a weak type would compile twice
         state = init(strong(mean), jax.tree.map(strong, hparams))
@@ -62,16 +66,24 @@ def bind(
     def bound_ask(key: Array, state: State, members: Array | None = None) -> Array:
         if members is None:
             members = jnp.arange(population_size, dtype=jnp.int32)
-        return ask(key, state, members, sampler=sampler)
+        return ask(key, state, jnp.asarray(members, jnp.int32), sampler=sampler)
 
     def bound_tell(key: Array, state: State, fitness: Array) -> State:
+        fitness = jnp.asarray(fitness)
+        if jnp.iscomplexobj(fitness):
+            raise ValueError(f"fitness must be real, got {fitness.dtype}")
         if fitness.shape != (population_size,):
             raise ValueError(
                 f"fitness must have the shape [{population_size}] of the population, "
                 f"got {list(fitness.shape)}"
             )
         fitness = fitness.astype(state.mean.dtype)
-        move = partial(tell, key, state, fitness, sampler=sampler)
+
+        def move() -> State:
+            moved = tell(key, state, fitness, sampler=sampler)
+            return moved._replace(mean=jnp.clip(moved.mean, -far, far))
+
+        far = float(jnp.finfo(fitness.dtype).max) ** 0.75  # where sums with it stay finite
         if not frozen_by_ties:
             return move()
         return jax.lax.cond(weights.is_informative(fitness), move, lambda: state)
@@ -87,12 +99,12 @@ def scheme(sampling: Sampling, population_size: int) -> gaussian.Scheme:
     """
     if isinstance(sampling, str):
         check_name("sampling", sampling, gaussian.SCHEMES)
-        check_population_size(population_size, 1, even=sampling == "antithetic")
-        most = 2**gaussian.SOBOL_BITS
-        if sampling == "sobol" and population_size > most:
-            check_count("population_size", population_size, most=most, why=" for sobol points")
-        return gaussian.SCHEMES[sampling]
+        sampling = gaussian.SCHEMES[sampling]
     check("sampling", sampling, callable(sampling), "a scheme of jaxes.gaussian, or its name")
+    check_population_size(population_size, 1, even=sampling is gaussian.antithetic)
+    most = 2**gaussian.SOBOL_BITS
+    if sampling is gaussian.sobol and population_size > most:
+        check_count("population_size", population_size, most=most, why=" for sobol points")
     return sampling
 
 
@@ -110,7 +122,12 @@ def shaping(weights_fn: Weights | str, total: int | None = None, why: str = "") 
     if isinstance(weights_fn, str):
         check_name("weights", weights_fn, weights.WEIGHTS)
         weights_fn = weights.WEIGHTS[weights_fn]
-    check("weights", weights_fn, callable(weights_fn), "a function of fitness, or a name")
+    check(
+        "weights",
+        weights_fn,
+        callable(weights_fn),
+        "a function of fitness, or a name in jaxes.weights",
+    )
     given = weights.total(weights_fn)
     if total is not None and given != total:
         name = getattr(weights_fn, "__name__", repr(weights_fn))
@@ -120,9 +137,20 @@ def shaping(weights_fn: Weights | str, total: int | None = None, why: str = "") 
 
 
 def keep_in_range(step_size: Array) -> Array:
-    """Step sizes bounded so that their squares neither vanish nor overflow in their dtype."""
-    tiny = math.sqrt(jnp.finfo(step_size.dtype).tiny)
-    return jnp.clip(step_size, tiny, 1 / tiny)
+    """Step sizes bounded so that their squares do not vanish, nor products of four overflow."""
+    limits = jnp.finfo(step_size.dtype)
+    return jnp.clip(step_size, float(limits.tiny) ** 0.5, largest(step_size.dtype))
+
+
+def largest(dtype: DTypeLike) -> float:
+    """The greatest step size: 4e9 in float32. What grows without end stops growing there."""
+    return float(jnp.finfo(dtype).max) ** 0.25
+
+
+def bounded_gradient(gradient: Array) -> Array:
+    """A gradient of which an optimizer can take squares, however large the fitness was."""
+    bound = largest(gradient.dtype)
+    return jnp.clip(gradient, -bound, bound)
 
 
 def eigendecompose(C: Array) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check
+from jaxes.checks import check_fraction, check_non_negative, check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base
@@ -50,10 +50,9 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights:
     # Szita & Lőrincz (2006): Z_t = max(Z_0 - t·decay, 0) is added to the variance.
     hparams = state.hparams
     added = jnp.maximum(hparams.noise - hparams.noise_decay * state.generation, 0)
-    floor = jnp.finfo(state.mean.dtype).tiny
     return State(
         mean=state.mean + state.std * first,
-        std=jnp.sqrt(jnp.maximum(state.std**2 * variance + added, floor)),
+        std=base.keep_in_range(jnp.sqrt(state.std**2 * variance + added)),
         generation=state.generation + 1,
         hparams=hparams,
     )
@@ -100,10 +99,10 @@ def cem(
 
     Reference: Szita & Lőrincz, Learning Tetris using the noisy cross-entropy method (2006).
     """
-    check("sigma", sigma, sigma > 0, "positive")
-    check("elite_fraction", elite_fraction, 0 < elite_fraction <= 1, "in (0, 1]")
-    check("noise", noise, noise >= 0, "at least 0")
-    check("noise_decay", noise_decay, noise_decay >= 0, "at least 0")
+    check_positive("sigma", sigma)
+    check_fraction("elite_fraction", elite_fraction)
+    check_non_negative("noise", noise)
+    check_non_negative("noise_decay", noise_decay)
     # One elite alone has no variance; a second one counts in part.
     base.check_elites(population_size, elite_fraction, 1 if noise > 0 else 1 + 1e-6)
     return base.bind(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import check
+from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base
@@ -57,7 +57,8 @@ def constants(population_size: int, dim: int, speed: float = 1.0) -> Constants:
     mu_eff_minus = float(raw[mu:].sum() ** 2 / (raw[mu:] ** 2).sum())
 
     c_1 = speed * 2 / ((n + 1.3) ** 2 + mu_eff)  # (57)
-    # (58), α_cov = 2; 1e-8 keeps (52) positive where λ is large.
+    # (58), α_cov = 2, as `cmaes` has it, without the 1/4 of later editions; 1e-8 keeps (52)
+    # positive where λ is large.
     c_mu = speed * 2 * (mu_eff - 2 + 1 / mu_eff) / ((n + 2) ** 2 + mu_eff)
     c_mu = min(1 - c_1 - 1e-8, c_mu)
     alpha_minus = min(
@@ -131,7 +132,9 @@ def tell(
 
     whitened = z_w  # C^{-1/2} ⟨y⟩_w
     sigma, p_sigma, p_c, kept = follow_paths(c, state, y_w, whitened)
-    C = kept * state.C + c.c_1 * jnp.outer(p_c, p_c) + c.c_mu * rank_mu  # (47)
+    variances = kept * jnp.diagonal(state.C) + c.c_1 * p_c**2 + c.c_mu * jnp.diagonal(rank_mu)
+    shrink = jnp.minimum(1, base.largest(dtype) ** 2 / jnp.max(variances))  # 1, but at infinity
+    C = shrink * (kept * state.C + c.c_1 * jnp.outer(p_c, p_c) + c.c_mu * rank_mu)  # (47)
 
     generation = state.generation + 1
     B, D = _decompose_where(generation % c.eigen_gap == 0, C, state.B, state.D)
@@ -251,7 +254,7 @@ def cma_es(
 
     Reference: Hansen, The CMA Evolution Strategy: A Tutorial, arXiv:1604.00772.
     """
-    check("sigma", sigma, sigma > 0, "positive")
+    check_positive("sigma", sigma)
     base.check_population_size(population_size, 4)
     return base.bind(
         init,

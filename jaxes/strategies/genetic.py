@@ -1,15 +1,17 @@
 """A genetic algorithm without crossover: mutated copies of the best, and the best stay."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check, check_count
+from jaxes.checks import check_count, check_fraction, check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import Sampler
 from jaxes.strategies import base
+from jaxes.weights import is_informative
 
 
 class HParams(NamedTuple):
@@ -55,19 +57,25 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler) -> State
     bounds = jnp.finfo(fitness.dtype)
     judged = jnp.clip(jnp.where(jnp.isnan(fitness), bounds.min, fitness), bounds.min, bounds.max)
 
+    unjudged = state.parent_fitness[0] == bounds.min
+    says_something = jnp.where(
+        unjudged & (fitness.size > 1), is_informative(fitness), jnp.any(~jnp.isnan(fitness))
+    )
+
     # Parents come first, so that a child has to be better than what it replaces.
     pool = jnp.concatenate([state.parent_fitness, judged])
     kept_fitness, kept = jax.lax.top_k(pool, num_parents)
     children = ask(key, state, jnp.maximum(kept - num_parents, 0), sampler=sampler)
     old = state.parents[jnp.minimum(kept, num_parents - 1)]
     parents = jnp.where((kept < num_parents)[:, None], old, children)
-    return State(
+    moved = State(
         mean=parents[0],
         parents=parents,
         parent_fitness=kept_fitness,
         sigma=base.keep_in_range(state.sigma * state.hparams.sigma_decay),
         hparams=state.hparams,
     )
+    return jax.tree.map(partial(jnp.where, says_something), moved, state)
 
 
 def genetic(
@@ -108,8 +116,8 @@ def genetic(
     if num_parents is None:
         num_parents = max(1, population_size // 10)
     check_count("num_parents", num_parents)
-    check("sigma", sigma, sigma > 0, "positive")
-    check("sigma_decay", sigma_decay, 0 < sigma_decay <= 1, "in (0, 1]")
+    check_positive("sigma", sigma)
+    check_fraction("sigma_decay", sigma_decay)
     return base.bind(
         lambda mean, hparams: init(mean, hparams, num_parents=num_parents),
         ask,
@@ -117,5 +125,5 @@ def genetic(
         HParams(sigma, sigma_decay),
         population_size,
         sampling=sampling,
-        frozen_by_ties=population_size > 1,  # a single child is compared with its parent
+        frozen_by_ties=False,  # equal children may be better than their parents
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import check
+from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base
@@ -150,7 +150,7 @@ def lm_ma_es(
     limited-memory matrix adaptation, IEEE Trans. Evolutionary Computation 23 (2019),
     arXiv:1705.06693, Algorithm 1.
     """
-    check("sigma", sigma, sigma > 0, "positive")
+    check_positive("sigma", sigma)
     base.check_population_size(population_size, 4)
     return base.bind(
         init, ask, tell, HParams(sigma), population_size, sampling=sampling, chunk_size=chunk_size

@@ -7,7 +7,7 @@ import optax
 from jax import Array
 
 from jaxes import optimizers
-from jaxes.checks import check
+from jaxes.checks import check_non_negative, check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.optimizers import Optimizer, OptimizerName
@@ -51,7 +51,7 @@ def tell(
     # ∇_μ E[F] ≈ 1/(nσ) Σ F_i ε_i                          (Salimans et al. 2017, Algorithm 1)
     weighted_noise = sampler.sum(lambda epsilon, w: w @ epsilon, key, mean, weights(fitness))
     gradient = weighted_noise / (fitness.size * hparams.sigma)
-    gradient = gradient - hparams.weight_decay * mean
+    gradient = base.bounded_gradient(gradient - hparams.weight_decay * mean)
 
     # optax descends, so it is given the gradient of -F.
     transform = optimizer(hparams.learning_rate)
@@ -101,9 +101,9 @@ def openai_es(
     Reference: Salimans et al., Evolution Strategies as a Scalable Alternative to Reinforcement
     Learning (2017), arXiv:1703.03864.
     """
-    check("sigma", sigma, sigma > 0, "positive")
-    check("learning_rate", learning_rate, learning_rate > 0, "positive")
-    check("weight_decay", weight_decay, weight_decay >= 0, "at least 0")
+    check_positive("sigma", sigma)
+    check_positive("learning_rate", learning_rate)
+    check_non_negative("weight_decay", weight_decay)
     base.check_population_size(population_size, 2)
     optimizer = optimizers.resolve(optimizer)
     return base.bind(

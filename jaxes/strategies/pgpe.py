@@ -8,7 +8,7 @@ import optax
 from jax import Array
 
 from jaxes import optimizers
-from jaxes.checks import check
+from jaxes.checks import check_non_negative, check_number, check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.optimizers import Optimizer, OptimizerName
@@ -114,10 +114,10 @@ def pgpe(
     Reference: Sehnke et al., Parameter-exploring policy gradients, Neural Networks 23 (2010);
     Toklu, Liskowski & Srivastava, ClipUp (PPSN 2020), arXiv:2008.02387.
     """
-    check("sigma", sigma, sigma > 0, "positive")
-    check("learning_rate", learning_rate, learning_rate > 0, "positive")
-    check("std_learning_rate", std_learning_rate, std_learning_rate >= 0, "at least 0")
-    check("std_max_change", std_max_change, 0 <= std_max_change < 1, "in [0, 1)")
+    check_positive("sigma", sigma)
+    check_positive("learning_rate", learning_rate)
+    check_non_negative("std_learning_rate", std_learning_rate)
+    check_number("std_max_change", std_max_change, lambda change: 0 <= change < 1, "in [0, 1)")
     base.check_population_size(population_size, 2)
     optimizer = optimizers.resolve(optimizer)
     weights = base.shaping(weights, 0, "rewards are compared with their average, the baseline")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check
+from jaxes.checks import check_fraction, check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base
@@ -92,10 +92,10 @@ def plain_cma(
     Reference: the μ-weighted form before evolution paths, as in Rubinstein & Kroese, The
     Cross-Entropy Method (2004), chapter 5.
     """
-    check("sigma", sigma, sigma > 0, "positive")
-    check("learning_rate", learning_rate, 0 < learning_rate <= 1, "in (0, 1]")
-    check("elite_fraction", elite_fraction, 0 < elite_fraction <= 1, "in (0, 1]")
-    check("epsilon", epsilon, epsilon > 0, "positive")
+    check_positive("sigma", sigma)
+    check_fraction("learning_rate", learning_rate)
+    check_fraction("elite_fraction", elite_fraction)
+    check_positive("epsilon", epsilon)
     base.check_elites(population_size, elite_fraction, 2)
     return base.bind(
         init,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check
+from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base, cma_es
@@ -70,7 +70,7 @@ def tell(
     return State(
         mean=state.mean + state.sigma * y_w,  # (42)
         sigma=sigma,
-        C=base.keep_in_range(C),
+        C=base.keep_in_range(jnp.sqrt(C)) ** 2,
         p_sigma=p_sigma,
         p_c=p_c,
         generation=state.generation + 1,
@@ -111,7 +111,7 @@ def sep_cma_es(
     Reference: Ros & Hansen, A simple modification in CMA-ES achieving linear time and space
     complexity (PPSN 2008).
     """
-    check("sigma", sigma, sigma > 0, "positive")
+    check_positive("sigma", sigma)
     base.check_population_size(population_size, 4)
     return base.bind(
         init,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check
+from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base
@@ -89,9 +89,9 @@ def snes(
     Reference: Schaul, Glasmachers & Schmidhuber, High dimensions and heavy tails for natural
     evolution strategies (GECCO 2011).
     """
-    check("sigma", sigma, sigma > 0, "positive")
-    check("mean_learning_rate", mean_learning_rate, mean_learning_rate > 0, "positive")
-    check("std_learning_rate", std_learning_rate, std_learning_rate > 0, "positive")
+    check_positive("sigma", sigma)
+    check_positive("mean_learning_rate", mean_learning_rate)
+    check_positive("std_learning_rate", std_learning_rate)
     base.check_population_size(population_size, 4)
     return base.bind(
         init,

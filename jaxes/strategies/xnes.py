@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check
+from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base
@@ -51,11 +51,12 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights:
     G_B = G_M - G_sigma * jnp.eye(d, dtype=G_M.dtype)
 
     eta = hparams.shape_learning_rate * 0.6 * (3 + math.log(d)) / (d * math.sqrt(d))
+    # The exponential of the matrix, not of its elements: only so can B rotate.
+    B = state.B @ jax.scipy.linalg.expm(eta / 2 * G_B)
     return State(
         mean=state.mean + hparams.mean_learning_rate * state.sigma * (state.B @ G_delta),
         sigma=base.keep_in_range(state.sigma * jnp.exp(eta / 2 * G_sigma)),
-        # The exponential of the matrix, not of its elements: only so can B rotate.
-        B=state.B @ jax.scipy.linalg.expm(eta / 2 * G_B),
+        B=B * jnp.minimum(1, base.largest(B.dtype) / jnp.max(jnp.abs(B))),  # 1, but at infinity
         hparams=hparams,
     )
 
@@ -98,9 +99,9 @@ def xnes(
 
     Reference: Glasmachers et al., Exponential natural evolution strategies (GECCO 2010).
     """
-    check("sigma", sigma, sigma > 0, "positive")
-    check("mean_learning_rate", mean_learning_rate, mean_learning_rate > 0, "positive")
-    check("shape_learning_rate", shape_learning_rate, shape_learning_rate > 0, "positive")
+    check_positive("sigma", sigma)
+    check_positive("mean_learning_rate", mean_learning_rate)
+    check_positive("shape_learning_rate", shape_learning_rate)
     base.check_population_size(population_size, 4)
     return base.bind(
         init,

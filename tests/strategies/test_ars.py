@@ -34,6 +34,20 @@ def test_is_algorithm_2(elite_fraction, float64):
     np.testing.assert_allclose(told.mean, mean + step, rtol=1e-9)
 
 
+def test_directions_that_are_not_used_cost_no_digits():
+    """One simulation that diverges to -1e12 says nothing about the others."""
+    strategy = jaxes.ars(16, elite_fraction=0.5)
+    state, key = strategy.init(jnp.zeros(3)), jax.random.key(0)
+    rewards = 100 + jax.random.normal(jax.random.key(1), (16,))
+    worst = 2 * jnp.argmin(jnp.maximum(rewards[0::2], rewards[1::2]))
+    steps = [
+        strategy.tell(key, state, rewards.at[worst].set(outlier)).mean
+        for outlier in (90.0, -1e6, -1e12, -jnp.inf, jnp.nan)
+    ]
+    for step in steps[1:]:
+        np.testing.assert_array_equal(step, steps[0])
+
+
 def average_cost(K):
     """The infinite-horizon average cost of u = Kx with unit noise; infinite if unstable."""
     closed = A + K

@@ -62,6 +62,23 @@ def test_one_parent_and_one_child_is_the_general_algorithm():
     assert 5 < moves < 40
 
 
+def test_children_that_are_equal_and_better_replace_their_parents():
+    strategy = jaxes.genetic(6, num_parents=2, sigma=0.5)
+    state = strategy.tell(jax.random.key(0), strategy.init(jnp.ones(3)), jnp.arange(6.0))
+    better = strategy.tell(jax.random.key(1), state, jnp.full(6, 9.0))
+    assert (better.parent_fitness == 9).all()
+    assert not np.array_equal(better.mean, state.mean)
+    worse = strategy.tell(jax.random.key(1), state, jnp.full(6, -9.0))
+    np.testing.assert_array_equal(worse.parents, state.parents)
+
+
+def test_an_all_nan_generation_does_not_even_decay_sigma():
+    strategy = jaxes.genetic(4, sigma=0.5, sigma_decay=0.5)
+    state = strategy.tell(jax.random.key(0), strategy.init(jnp.ones(3)), jnp.full(4, jnp.nan))
+    assert state.sigma == 0.5
+    np.testing.assert_array_equal(state.mean, 1)
+
+
 def test_nan_never_replaces_a_parent():
     strategy = jaxes.genetic(1, sigma=0.5)
     state = strategy.tell(jax.random.key(0), strategy.init(jnp.ones(3)), jnp.array([2.0]))
