@@ -387,16 +387,16 @@ def _tell(search: _Search, key: Array, run: _Run, fitness: Array) -> _Run:
     """The generation after its fitness is known: the best so far, the update, reasons to stop."""
     ask = search.strategy.ask
     judged = jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)
-    first = jnp.argmax(judged)
-    better = judged[first] > run.best_value
-    x = search.space.flat(ask(key, run.state, first[None].astype(jnp.int32))[0])
+    fittest = jnp.argmax(judged)
+    better = judged[fittest] > run.best_value
+    x = search.space.flat(ask(key, run.state, fittest[None].astype(jnp.int32))[0])
 
     few = jnp.arange(min(search.strategy.population_size, 8), dtype=jnp.int32)
     spread = jnp.sqrt(jnp.mean((ask(key, run.state, few) - run.state.mean[None]) ** 2))
     run = run._replace(
         best=jnp.where(better, x, run.best),
-        best_value=jnp.maximum(judged[first], run.best_value),
-        history=jnp.roll(run.history, 1).at[0].set(judged[first]),
+        best_value=jnp.maximum(judged[fittest], run.best_value),
+        history=jnp.roll(run.history, 1).at[0].set(judged[fittest]),
         first_spread=jnp.where(run.first_spread > 0, run.first_spread, spread),
         state=search.strategy.tell(key, run.state, fitness),
         generation=run.generation + 1,

@@ -144,6 +144,35 @@ def test_bipop_spends_as_much_on_small_populations_as_on_large_ones():
     assert len(small) >= len(large)
 
 
+def test_small_starts_of_bipop_take_smaller_steps():
+    """On a flat function a start stays where it began: its spread is that of its plan."""
+    spreads = {}
+
+    def fn(solutions):
+        spreads.setdefault(round(float(solutions.std(axis=0).mean()), 2), len(solutions))
+        return np.zeros(len(solutions))
+
+    result = jaxes.minimize(
+        fn, np.zeros(20), std=5.0, host=True, restarts="bipop", max_restarts=1, budget=4000
+    )
+    factors = [plan.std_factor for plan in plans("bipop", lambda plan: 1, max_restarts=1)]
+    assert result.starts >= 3
+    assert min(spreads) < 5 * max(factor for factor in factors if factor < 1) * 1.5
+    assert max(spreads) > 4
+
+
+def test_each_start_draws_its_own_mean():
+    seen = []
+
+    def start(key):
+        seen.append(float(jax.random.uniform(key)))
+        return jnp.full(2, seen[-1])
+
+    result = jaxes.minimize(lambda x: 0 * x[0], start, restarts="ipop", max_restarts=2)
+    assert result.starts == 3
+    assert len(set(seen)) >= 3
+
+
 @pytest.mark.parametrize(
     ("fn", "options", "reason"),
     [

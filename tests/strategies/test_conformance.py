@@ -146,11 +146,9 @@ def test_solutions_have_the_mean_of_the_state(strategy, state):
     assert np.abs(error).max() < 5
 
 
-@pytest.mark.parametrize("sampling", ["antithetic", "orthogonal", "sobol"])
+@pytest.mark.parametrize("sampling", ["orthogonal", "sobol"])
 def test_any_sampling_scheme_will_do(strategy_name, sampling):
     """`tell` rebuilds the noise of `ask`: with noise of another scheme it would not climb."""
-    if (strategy_name, sampling) == ("ars", "antithetic"):
-        pytest.skip("mirrors its directions itself")
     settings = SETTINGS[strategy_name] | {"sampling": sampling}
     state = after(60, jaxes.STRATEGIES[strategy_name](N, **settings), jnp.full(D, -1.0))
     assert target(state.mean[None]) > 0.2 * target(jnp.full((1, D), -1.0))
@@ -231,18 +229,15 @@ def test_stays_finite_long_after_convergence(strategy):
     assert np.isfinite(strategy.ask(jax.random.key(0), state)).all()
 
 
-@pytest.mark.parametrize("growth", ["signed", "largest"])
-def test_a_fitness_that_grows_for_ever_keeps_the_state_finite(strategy, growth):
+def test_a_fitness_that_grows_for_ever_keeps_the_state_finite(strategy):
     """Slowly, so that it never overflows itself: the distribution has to stop growing."""
-    state = after(4000, strategy, jnp.zeros(D), fitness_fn=GROWTH[growth])
+
+    def slow(x):
+        return jnp.sign(x[:, 0]) * jnp.log1p(jnp.abs(x[:, 0]))
+
+    state = after(4000, strategy, jnp.zeros(D), fitness_fn=slow)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
     assert np.isfinite(strategy.ask(jax.random.key(0), state)).all()
-
-
-GROWTH = {
-    "signed": lambda x: jnp.sign(x[:, 0]) * jnp.log1p(jnp.abs(x[:, 0])),
-    "largest": lambda x: jnp.log1p(jnp.max(jnp.abs(x), axis=1)),
-}
 
 
 @pytest.mark.parametrize("weights", ["raw", "z_score", "elite"])

@@ -32,7 +32,7 @@ def functions(n):
     }
 
 
-@pytest.mark.parametrize("n", [5, 20])
+@pytest.mark.parametrize("n", [5, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["cma_es", "sep_cma_es", "snes", "xnes"])
 def test_an_offset_costs_digits_and_nothing_else(name, n):
     """No state that is not finite, and a median gap of at most 2e-5 of the mean's true value."""
