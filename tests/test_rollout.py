@@ -189,7 +189,7 @@ def test_a_diverging_member_is_nan_and_touches_nothing_else():
     policy = jaxes.policies.linear(output="none")
     settings = SETTINGS | {"num_episodes": 1}
     _, healthy = evaluate(policy_search(walk(), policy, **settings))
-    _, broken = evaluate(policy_search(walk(limit=20.0), policy, **settings))
+    _, broken = evaluate(policy_search(walk(limit=160.0), policy, **settings))
     diverged = np.isnan(broken.fitness)
     assert 0 < diverged.sum() < 10
     assert broken.metrics["rollout/diverged"] == diverged.sum()

@@ -120,13 +120,14 @@ def test_vmapped_runs_equal_single_runs(float64):
         solutions = strategy.ask(key, state)
         return strategy.tell(key, state, -(solutions**2 @ jnp.arange(1.0, n + 1)))
 
+    single_step, batch_step = jax.jit(generation), jax.jit(jax.vmap(generation, (None, 0)))
     start = strategy.init(jnp.ones(n))
-    later = jax.jit(generation)(jax.random.key(9), start)
+    later = single_step(jax.random.key(9), start)
     singles, batch = [start, later], jax.tree.map(lambda *x: jnp.stack(x), start, later)
     for i in range(12):
         key = jax.random.key(i)
-        singles = [jax.jit(generation)(key, state) for state in singles]
-        batch = jax.jit(jax.vmap(generation, in_axes=(None, 0)))(key, batch)
+        singles = [single_step(key, state) for state in singles]
+        batch = batch_step(key, batch)
     for i, single in enumerate(singles):
         for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(batch), strict=True):
             np.testing.assert_allclose(a, b[i], rtol=1e-6, atol=1e-8)

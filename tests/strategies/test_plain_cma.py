@@ -14,11 +14,12 @@ def test_is_its_definition(float64):
     )
     mean = np.arange(1.0, d + 1)
     state = strategy.init(jnp.asarray(mean))
+    ask, tell = jax.jit(strategy.ask), jax.jit(strategy.tell)
     for generation in range(10):
         key = jax.random.key(generation)
-        solutions = np.asarray(strategy.ask(key, state))
+        solutions = np.asarray(ask(key, state))
         fitness = -((solutions @ np.tri(d)) ** 2).sum(axis=1)
-        state = strategy.tell(key, state, jnp.asarray(fitness))
+        state = tell(key, state, jnp.asarray(fitness))
         elites = solutions[np.argsort(-fitness)[:12]]
         mean = mean + alpha * (elites.mean(axis=0) - mean)
         covariance = np.cov(elites.T, bias=True) + epsilon * np.eye(d)

@@ -46,10 +46,11 @@ def test_xnes_agrees_with_the_oracle(n, generations, float64):
 def test_xnes_keeps_the_determinant_of_its_shape(float64):
     strategy = jaxes.xnes(10)
     state = strategy.init(jnp.zeros(5))
+    ask, tell = jax.jit(strategy.ask), jax.jit(strategy.tell)
     for generation in range(30):
         key = jax.random.key(generation)
-        cost = rotated_ellipsoid(5)(np.asarray(strategy.ask(key, state)))
-        state = strategy.tell(key, state, jnp.asarray(-cost))
+        cost = rotated_ellipsoid(5)(np.asarray(ask(key, state)))
+        state = tell(key, state, jnp.asarray(-cost))
     np.testing.assert_allclose(np.linalg.det(state.B), 1, rtol=1e-9)
     assert np.linalg.cond(state.B) > 2
 
@@ -61,11 +62,12 @@ def test_snes_is_its_definition(float64):
     state, std = strategy.init(jnp.asarray(mean)), np.full(d, 0.7)
     utilities = np.maximum(0, np.log(population_size / 2 + 1) - np.log(np.arange(1, 13)))
     utilities = utilities / utilities.sum() - 1 / population_size
+    ask, tell = jax.jit(strategy.ask), jax.jit(strategy.tell)
     for generation in range(20):
         key = jax.random.key(generation)
-        solutions = np.asarray(strategy.ask(key, state))
+        solutions = np.asarray(ask(key, state))
         fitness = -((solutions * np.arange(1, d + 1)) ** 2).sum(axis=1)
-        state = strategy.tell(key, state, jnp.asarray(fitness))
+        state = tell(key, state, jnp.asarray(fitness))
         z = ((solutions - mean) / std)[np.argsort(-fitness)]
         mean = mean + std * (utilities @ z)
         std = std * np.exp((3 + np.log(d)) / (5 * np.sqrt(d)) / 2 * (utilities @ (z**2 - 1)))

@@ -106,7 +106,8 @@ def test_one_transfer_a_chunk(strategy, problem, monkeypatch):
     assert len(transfers) == len(chunks) + 2  # the final test, and the zero policy's
 
 
-def test_stops_at_the_target(strategy, problem):
+def test_stops_at_the_target(strategy):
+    problem = functions.rosenbrock(3)  # from 4 dimensions on it has a second optimum
     result = jaxes.train(
         problem, strategy, num_generations=5000, test_every=10, target_return=-1e-3
     )
@@ -115,7 +116,8 @@ def test_stops_at_the_target(strategy, problem):
     assert result.generation % 10 == 0
 
 
-def test_a_run_that_reached_its_target_is_over(strategy, problem, tmp_path):
+def test_a_run_that_reached_its_target_is_over(strategy, tmp_path):
+    problem = functions.rosenbrock(3)
     settings = {"num_generations": 5000, "target_return": -1e-3, "run_dir": tmp_path / "run"}
     first = jaxes.train(problem, strategy, **settings)
     again = jaxes.train(problem, strategy, resume=True, **settings)
