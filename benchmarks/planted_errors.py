@@ -86,9 +86,9 @@ ERRORS = [
     ),
     Error(
         "flipped sign in OpenAI-ES",
-        "strategies/openai_es.py",
-        "transform.update(-gradient",
-        "transform.update(gradient",
+        "optimizers.py",
+        "optimizer.update(-gradient",
+        "optimizer.update(gradient",
         "strategies/test_openai_es.py",
     ),
     Error(
@@ -122,8 +122,8 @@ ERRORS = [
     Error(
         "the mean's gradient not in units of the deviations in PGPE",
         "strategies/pgpe.py",
-        "transform.update(-std * mean_gradient",
-        "transform.update(-mean_gradient",
+        "std * mean_gradient, state.optimizer",
+        "mean_gradient, state.optimizer",
         "strategies/test_pgpe.py",
     ),
     Error(

@@ -16,7 +16,12 @@ def check(field: str, value: Any, ok: bool, allowed: str) -> None:
         raise ValueError(f"{field} must be {allowed}, got {value!r}")
 
 
-def check_number(field: str, value: Any, ok: Callable[[Any], bool], allowed: str) -> None:
+def check_number(
+    field: str,
+    value: Any,
+    ok: Callable[[Any], bool] = lambda number: True,
+    allowed: str = "a number",
+) -> None:
     """Raises a ValueError unless `value` is a finite real number for which `ok`."""
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     real = number and not isinstance(value, np.complexfloating) and math.isfinite(value)

@@ -126,14 +126,15 @@ def maximize(
     check_count("max_restarts", max_restarts, least=0)
     check_seed("seed", seed)
     if target is not None:
-        check_number("target", target, lambda target: True, "a number")
+        check_number("target", target)
     check("fitness_fn", fitness_fn, callable(fitness_fn), "a function")
     _check_termination(termination)
     make = _maker(strategy, population_size, restarts)
     mean_key, search_key = jax.random.split(jax.random.key(seed))
     start_at = mean if callable(mean) else lambda key: _as_array(mean)
-    with _precision_of(start_at(mean_key)):
-        space = _space(start_at(mean_key), std, bounds)
+    first_mean = start_at(mean_key)
+    with _precision_of(first_mean):
+        space = _space(first_mean, std, bounds)
         dim = space.scale.size
         wanted = _default_size(dim) if population_size is None else population_size
         size = make(wanted).population_size
@@ -158,10 +159,11 @@ def maximize(
                 max(generations, 1),
             )
             runs.append(run)
-            evaluations += int(run.generation) * plan.population_size
+            used = int(run.generation) * plan.population_size
+            evaluations += used
             if REASONS[int(run.reason)] == "target":
                 break
-            plan = _next(schedule, int(run.generation) * plan.population_size)
+            plan = _next(schedule, used)
 
         reason = REASONS[int(runs[-1].reason)]
         if reason != "target" and plan is not None:
@@ -204,7 +206,7 @@ def minimize(
 
     check("fn", fn, callable(fn), "a function")
     if target is not None:
-        check_number("target", target, lambda target: True, "a number")
+        check_number("target", target)
     result = maximize(
         negative,
         mean,

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
 from jax.typing import ArrayLike
 
 from jaxes.checks import check, check_name
@@ -56,6 +57,14 @@ def clipup(
         return velocity, ClipUpState(velocity)
 
     return optax.GradientTransformation(init, update)
+
+
+def ascend(
+    optimizer: optax.GradientTransformation, gradient: Array, state: optax.OptState, mean: Array
+) -> tuple[Array, optax.OptState]:
+    """The mean `[D]` after a step uphill, and the optimizer's state: optax itself descends."""
+    updates, state = optimizer.update(-gradient, state, mean)
+    return optax.apply_updates(mean, updates), state
 
 
 def resolve(optimizer: Optimizer | str) -> Optimizer:

@@ -78,12 +78,12 @@ def bind(
                 f"got {list(fitness.shape)}"
             )
         fitness = fitness.astype(state.mean.dtype)
+        far = float(jnp.finfo(fitness.dtype).max) ** 0.75  # where sums with it stay finite
 
         def move() -> State:
             moved = tell(key, state, fitness, sampler=sampler)
             return moved._replace(mean=jnp.clip(moved.mean, -far, far))
 
-        far = float(jnp.finfo(fitness.dtype).max) ** 0.75  # where sums with it stay finite
         if not frozen_by_ties:
             return move()
         return jax.lax.cond(weights.is_informative(fitness), move, lambda: state)
@@ -145,12 +145,6 @@ def keep_in_range(step_size: Array) -> Array:
 def largest(dtype: DTypeLike) -> float:
     """The greatest step size: 4e9 in float32. What grows without end stops growing there."""
     return float(jnp.finfo(dtype).max) ** 0.25
-
-
-def bounded_gradient(gradient: Array) -> Array:
-    """A gradient of which an optimizer can take squares, however large the fitness was."""
-    bound = largest(gradient.dtype)
-    return jnp.clip(gradient, -bound, bound)
 
 
 def eigendecompose(C: Array) -> tuple[Array, Array]:

@@ -78,13 +78,23 @@ def constants(population_size: int, dim: int, speed: float = 1.0) -> Constants:
         weights=weights,
         mu_eff=mu_eff,
         c_sigma=c_sigma,
-        d_sigma=1 + 2 * max(0.0, math.sqrt((mu_eff - 1) / (n + 1)) - 1) + c_sigma,  # (55)
+        d_sigma=damping(c_sigma, mu_eff, n),
         c_c=(4 + mu_eff / n) / (n + 4 + 2 * mu_eff / n),  # (56)
         c_1=c_1,
         c_mu=c_mu,
-        chi_n=math.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n**2)),  # E‖N(0, I)‖
+        chi_n=expected_norm(n),
         eigen_gap=math.ceil(1 / ((c_1 + c_mu) * n * 10)),  # B.2; pycma rounds up too
     )
+
+
+def damping(c_sigma: float, mu_eff: float, dim: int) -> float:
+    """d_σ (55), which slows the step size where many members are recombined."""
+    return 1 + 2 * max(0.0, math.sqrt((mu_eff - 1) / (dim + 1)) - 1) + c_sigma
+
+
+def expected_norm(dim: int) -> float:
+    """E‖N(0, I)‖."""
+    return math.sqrt(dim) * (1 - 1 / (4 * dim) + 1 / (21 * dim**2))
 
 
 def init(mean: Array, hparams: HParams) -> State:
@@ -171,12 +181,7 @@ def follow_paths(
       σ [], p_σ [D], p_c [D], and the share [] of C that (47) keeps.
     """
     n, dtype = y_w.size, y_w.dtype
-    # Step-size control (43), (44)
-    p_sigma = (1 - c.c_sigma) * state.p_sigma + math.sqrt(
-        c.c_sigma * (2 - c.c_sigma) * c.mu_eff
-    ) * whitened
-    norm_p_sigma = jnp.linalg.norm(p_sigma)
-    sigma = state.sigma * jnp.exp(c.c_sigma / c.d_sigma * (norm_p_sigma / c.chi_n - 1))
+    sigma, p_sigma, norm_p_sigma = control_step_size(c, state, whitened)
 
     # (45). Here g counts this generation too.
     g = (state.generation + 1).astype(dtype)
@@ -186,7 +191,23 @@ def follow_paths(
 
     delta_h = (1 - h_sigma) * c.c_c * (2 - c.c_c)
     kept = 1 + c.c_1 * delta_h - c.c_1 - c.c_mu * float(c.weights.sum())
-    return base.keep_in_range(sigma), p_sigma, p_c, kept
+    return sigma, p_sigma, p_c, kept
+
+
+def control_step_size(c: Any, state: Any, whitened: Array) -> tuple[Array, Array, Array]:
+    """Cumulative step-size adaptation (43), (44): σ [], p_σ [D] and ‖p_σ‖ [].
+
+    Args:
+      c: has mu_eff, c_sigma, d_sigma and chi_n.
+      state: has sigma [] and p_sigma [D].
+      whitened: C^{-1/2} ⟨y⟩_w [D].
+    """
+    p_sigma = (1 - c.c_sigma) * state.p_sigma + math.sqrt(
+        c.c_sigma * (2 - c.c_sigma) * c.mu_eff
+    ) * whitened
+    norm_p_sigma = jnp.linalg.norm(p_sigma)
+    sigma = state.sigma * jnp.exp(c.c_sigma / c.d_sigma * (norm_p_sigma / c.chi_n - 1))
+    return base.keep_in_range(sigma), p_sigma, norm_p_sigma
 
 
 @jax.custom_batching.custom_vmap

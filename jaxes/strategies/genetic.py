@@ -37,6 +37,11 @@ def init(mean: Array, hparams: HParams, *, num_parents: int) -> State:
     )
 
 
+def _unjudged(state: State) -> Array:
+    """Whether no fitness is known of the parents."""
+    return state.parent_fitness[0] == jnp.finfo(state.mean.dtype).min
+
+
 def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
     # The parent and its mutation are both functions of (key, member).
     parent_key, mutation_key = jax.random.split(key)
@@ -47,8 +52,7 @@ def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
 
     parents = state.parents[jax.vmap(choose)(members)]
     # At the start member 0 is the initial mean itself: an improvement has to improve on something.
-    first = (members == 0) & (state.parent_fitness[0] == jnp.finfo(state.mean.dtype).min)
-    sigma = jnp.where(first, 0, state.sigma)
+    sigma = jnp.where((members == 0) & _unjudged(state), 0, state.sigma)
     return parents + sigma[:, None] * sampler(mutation_key, members, state.mean)
 
 
@@ -57,9 +61,8 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler) -> State
     bounds = jnp.finfo(fitness.dtype)
     judged = jnp.clip(jnp.where(jnp.isnan(fitness), bounds.min, fitness), bounds.min, bounds.max)
 
-    unjudged = state.parent_fitness[0] == bounds.min
     says_something = jnp.where(
-        unjudged & (fitness.size > 1), is_informative(fitness), jnp.any(~jnp.isnan(fitness))
+        _unjudged(state) & (fitness.size > 1), is_informative(fitness), jnp.any(~jnp.isnan(fitness))
     )
 
     # Parents come first, so that a child has to be better than what it replaces.
@@ -119,7 +122,7 @@ def genetic(
     check_positive("sigma", sigma)
     check_fraction("sigma_decay", sigma_decay)
     return base.bind(
-        lambda mean, hparams: init(mean, hparams, num_parents=num_parents),
+        partial(init, num_parents=num_parents),
         ask,
         tell,
         HParams(sigma, sigma_decay),

@@ -11,12 +11,9 @@ from jax import Array
 from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
-from jaxes.strategies import base
+from jaxes.strategies import base, cma_es
+from jaxes.strategies.cma_es import HParams
 from jaxes.weights import by_rank
-
-
-class HParams(NamedTuple):
-    sigma: Array | float
 
 
 class State(NamedTuple):
@@ -51,10 +48,10 @@ def constants(population_size: int, dim: int) -> Constants:
         weights=weights,
         mu_eff=mu_eff,
         c_sigma=c_sigma,
-        d_sigma=1 + 2 * max(0.0, math.sqrt((mu_eff - 1) / (n + 1)) - 1) + c_sigma,
+        d_sigma=cma_es.damping(c_sigma, mu_eff, n),
         c_d=np.minimum(0.5, 1 / (1.5**j * n)),
         c_c=np.minimum(0.5, lam / (4.0**j * n)),
-        chi_n=math.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n**2)),  # E‖N(0, I)‖
+        chi_n=cma_es.expected_norm(n),
     )
 
 
@@ -98,15 +95,12 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler) -> State
     z_w = sampler.sum(lambda z, w: w @ z, key, state.mean, w)
     d_w = transform(c, state, z_w[None])[0]  # a linear map: ⟨d⟩_w is the map of ⟨z⟩_w
 
-    p_sigma = (1 - c.c_sigma) * state.p_sigma + math.sqrt(
-        c.c_sigma * (2 - c.c_sigma) * c.mu_eff
-    ) * z_w
+    sigma, p_sigma, _ = cma_es.control_step_size(c, state, whitened=z_w)
     c_c = jnp.asarray(c.c_c, dtype)[:, None]
     M = (1 - c_c) * state.M + jnp.sqrt(c.mu_eff * c_c * (2 - c_c)) * z_w[None]
-    step = jnp.exp(c.c_sigma / c.d_sigma * (jnp.linalg.norm(p_sigma) / c.chi_n - 1))
     return State(
         mean=state.mean + state.sigma * d_w,
-        sigma=base.keep_in_range(state.sigma * step),
+        sigma=sigma,
         M=M,
         p_sigma=p_sigma,
         generation=state.generation + 1,

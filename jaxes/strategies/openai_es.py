@@ -3,6 +3,7 @@
 from functools import partial
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import optax
 from jax import Array
 
@@ -51,12 +52,14 @@ def tell(
     # ∇_μ E[F] ≈ 1/(nσ) Σ F_i ε_i                          (Salimans et al. 2017, Algorithm 1)
     weighted_noise = sampler.sum(lambda epsilon, w: w @ epsilon, key, mean, weights(fitness))
     gradient = weighted_noise / (fitness.size * hparams.sigma)
-    gradient = base.bounded_gradient(gradient - hparams.weight_decay * mean)
+    gradient = gradient - hparams.weight_decay * mean
+    bound = base.largest(mean.dtype)  # an optimizer takes squares, however large the fitness was
+    gradient = jnp.clip(gradient, -bound, bound)
 
-    # optax descends, so it is given the gradient of -F.
-    transform = optimizer(hparams.learning_rate)
-    updates, optimizer_state = transform.update(-gradient, state.optimizer, mean)
-    return State(optax.apply_updates(mean, updates), optimizer_state, hparams)
+    mean, optimizer_state = optimizers.ascend(
+        optimizer(hparams.learning_rate), gradient, state.optimizer, mean
+    )
+    return State(mean, optimizer_state, hparams)
 
 
 def openai_es(

@@ -59,12 +59,13 @@ def tell(
     r = weights(fitness) / fitness.size
     mean_gradient, std_gradient = sampler.sum(gradients, key, mean, r)
 
-    transform = optimizer(hparams.learning_rate)
-    updates, optimizer_state = transform.update(-std * mean_gradient, state.optimizer, mean)
+    mean, optimizer_state = optimizers.ascend(
+        optimizer(hparams.learning_rate), std * mean_gradient, state.optimizer, mean
+    )
     change = hparams.std_learning_rate * std_gradient  # in units of σ
     change = jnp.clip(change, -hparams.std_max_change, hparams.std_max_change)
     return State(
-        mean=optax.apply_updates(mean, updates),
+        mean=mean,
         std=base.keep_in_range(std * (1 + change)),
         optimizer=optimizer_state,
         hparams=hparams,

@@ -14,12 +14,8 @@ from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.strategies import base, cma_es
-from jaxes.strategies.cma_es import Constants
+from jaxes.strategies.cma_es import Constants, HParams
 from jaxes.weights import by_rank
-
-
-class HParams(NamedTuple):
-    sigma: Array | float
 
 
 class State(NamedTuple):
