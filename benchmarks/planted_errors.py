@@ -163,11 +163,11 @@ ERRORS = [
     ),
     Error(
         "a bound that is never reached",
-        "bounds.py",
+        "optimize/bounds.py",
         "from_low, from_high = (y - left) ** 2 / (4 * a_low), (right - y) ** 2 / (4 * a_high)",
         "from_low, from_high = a_low * jnp.exp(y - self.low - a_low), a_high * jnp.exp("
         "self.high - a_high - y)",
-        "test_bounds.py",
+        "optimize/test_bounds.py",
     ),
     Error(
         "NaN ranks best",

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxes.bounds import Box
+from jaxes.optimize.bounds import Box
 
 BOXES = {
     "both": (-1.0, 3.0),

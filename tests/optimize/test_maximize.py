@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxes
-from jaxes import optimize
+from jaxes.optimize.restarts import next_plan, schedule
 
 
 def sphere(x):
@@ -120,11 +120,11 @@ def test_restarts_leave_local_optima(restarts):
 
 def plans(restarts, used, max_restarts=3):
     """The plans of a schedule of which each start uses `used(plan)` evaluations."""
-    schedule, done = optimize._schedule(restarts, 10, max_restarts, 0), []
-    plan = next(schedule)
+    starts, done = schedule(restarts, 10, max_restarts, 0), []
+    plan = next(starts)
     while plan is not None:
         done.append(plan)
-        plan = optimize._next(schedule, used(plan))
+        plan = next_plan(starts, used(plan))
     return done
 
 

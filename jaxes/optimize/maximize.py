@@ -1,0 +1,234 @@
+"""`maximize` and `minimize`: one call for a plain function, with bounds, restarts and an end."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxes.checks import MAX_COUNT, check, check_count, check_name, check_number, check_seed
+from jaxes.core import Strategy
+from jaxes.optimize.restarts import Plan, Restarts, next_plan, patience, schedule
+from jaxes.optimize.search import (
+    REASONS,
+    TERMINATION,
+    Run,
+    Search,
+    Termination,
+    check_termination,
+    compiled_search,
+    host_search,
+)
+from jaxes.optimize.space import as_array, flatten, precision_of
+from jaxes.strategies.cma_es import cma_es
+
+
+class Result(NamedTuple):
+    """What a search found.
+
+    Attributes:
+      solution: the best that was evaluated, a pytree of NumPy arrays like the mean given.
+      value: its value, in the dtype of the mean.
+      evaluations: how many solutions were evaluated, in all starts.
+      reason: why it stopped: `target`, `budget`, `max_generations` (of the last restart), or a
+        criterion of `Termination`.
+      starts: how many times the search was started.
+      mean: the mean at the end of the last start, a pytree: the better answer if the function is
+        noisy.
+    """
+
+    solution: Any
+    value: float
+    evaluations: int
+    reason: str
+    starts: int
+    mean: Any
+
+
+def maximize(
+    fitness_fn: Callable[[Any], Any],
+    mean: Any,
+    strategy: Strategy | Callable[[int], Strategy] | None = None,
+    *,
+    std: Any = 1.0,
+    bounds: tuple[Any, Any] | None = None,
+    host: bool = False,
+    target: float | None = None,
+    budget: int | None = None,
+    population_size: int | None = None,
+    restarts: Restarts = "none",
+    max_restarts: int = 9,
+    termination: Termination = TERMINATION,
+    seed: int = 0,
+) -> Result:
+    """Finds a great value of a plain function.
+
+    Args:
+      fitness_fn: `(solution) -> fitness []`, jittable, where a solution is a pytree like the mean;
+        the whole search is then one compiled program. With `host`, `(solutions) -> fitness [N]`, a
+        function of NumPy arrays with a leading axis N, called once a generation.
+      mean: where to start: a pytree of floats, of D numbers in all; or a function `(key) -> pytree`
+        that each restart calls anew. A list of numbers is an array. Arrays of float64 are searched
+        in float64, even where JAX's default is float32.
+      strategy: a strategy, or a function from the population size to one, such as `jaxes.snes`;
+        `cma_es` with sigma=1 by default.
+      std: the initial standard deviation of each coordinate is this times the strategy's `sigma`:
+        a number, or a pytree like the mean. Its ratios are the scales of the coordinates.
+      bounds: `(low, high)`, each a number or a pytree like the mean; ±inf where there is none.
+        Members never leave them (see `jaxes.optimize.bounds`).
+      host: says that `fitness_fn` is a host function. It is never guessed.
+      target: stop when a fitness is at least this.
+      budget: the greatest number of evaluations, in all starts; 10,000 D by default.
+      population_size: N, where `strategy` is a function; 4 + ⌊3 ln D⌋ by default, made even.
+      restarts: `ipop` starts again with twice the population when a start has ended, `bipop`
+        alternates this with small populations and steps. Needs a `strategy` that is a function.
+      max_restarts: how many times the population may double.
+      termination: when a start has ended.
+      seed: of all randomness, in [0, 2³²).
+
+    Raises:
+      ValueError: an argument outside its range or of the wrong shape; the message names it.
+      TypeError: `fitness_fn` cannot be traced: it is a host function.
+
+    Example:
+      >>> result = jaxes.maximize(lambda x: -jnp.sum((x - 3) ** 2), jnp.zeros(10))
+      >>> result.value, result.evaluations, result.reason
+
+    References: Hansen, arXiv:1604.00772, appendix B.3 (termination); Auger & Hansen, A restart CMA
+    evolution strategy with increasing population size (CEC 2005); Hansen, Benchmarking a
+    bi-population CMA-ES on the BBOB-2009 function testbed (GECCO 2009).
+    """
+    check_name("restarts", restarts, get_args(Restarts))
+    check_count("max_restarts", max_restarts, least=0)
+    check_seed("seed", seed)
+    if target is not None:
+        check_number("target", target)
+    check("fitness_fn", fitness_fn, callable(fitness_fn), "a function")
+    check_termination(termination)
+    make = _maker(strategy, population_size, restarts)
+    mean_key, search_key = jax.random.split(jax.random.key(seed))
+    start_at = mean if callable(mean) else lambda key: as_array(mean)
+    first_mean = start_at(mean_key)
+    with precision_of(first_mean):
+        space = flatten(first_mean, std, bounds)
+        dim = space.scale.size
+        wanted = _default_size(dim) if population_size is None else population_size
+        size = make(wanted).population_size
+        budget = 10_000 * dim if budget is None else budget
+        check_count("budget", budget, least=size, most=2**62, why=", one generation")
+
+        def start(index: int, plan: Plan, max_generations: int) -> Run:
+            scaled = space._replace(scale=space.scale * plan.std_factor)
+            search = Search(make(plan.population_size), scaled, fitness_fn, target, termination)
+            u = scaled.coordinates(start_at(jax.random.fold_in(mean_key, index)))
+            key = jax.random.fold_in(search_key, index)
+            return (host_search if host else compiled_search)(search, key, u, max_generations)
+
+        runs: list[Run] = []
+        evaluations, plans = 0, schedule(restarts, size, max_restarts, seed)
+        plan: Plan | None = next(plans)
+        while plan is not None and evaluations + plan.population_size <= budget:
+            size = plan.population_size
+            generations = int(min(budget - evaluations, plan.budget)) // size
+            if restarts != "none":
+                generations = min(generations, patience(dim, size))
+            runs.append(start(len(runs), plan, min(max(generations, 1), MAX_COUNT)))
+            used = int(runs[-1].generation) * size
+            evaluations += used
+            if REASONS[int(runs[-1].reason)] == "target":
+                break
+            plan = next_plan(plans, used)
+
+        reason = REASONS[int(runs[-1].reason)]
+        if reason != "target" and plan is not None:
+            reason = "budget"  # there would have been another start
+        elif reason == "none":
+            reason = "budget" if evaluations + size > budget else "max_generations"
+        best = max(runs, key=lambda run: float(run.best_value))
+        return Result(
+            solution=jax.device_get(space.unravel(best.best)),
+            value=float(best.best_value),
+            evaluations=evaluations,
+            reason=reason,
+            starts=len(runs),
+            mean=jax.device_get(space.solution(runs[-1].state.mean)),
+        )
+
+
+def minimize(
+    fitness_fn: Callable[[Any], Any],
+    mean: Any,
+    strategy: Strategy | Callable[[int], Strategy] | None = None,
+    *,
+    target: float | None = None,
+    **options: Any,
+) -> Result:
+    """Finds a small value of a plain function: `maximize` of `-fitness_fn`, with its arguments.
+
+    `target` is then what the value has to be at most; `Result.value` is a value of `fitness_fn`.
+
+    Example:
+      >>> result = jaxes.minimize(lambda x: jnp.sum((x - 3) ** 2), jnp.zeros(10), target=1e-8)
+    """
+
+    def negative(solution: Any) -> Any:
+        value = fitness_fn(solution)
+        if options.get("host"):
+            return -np.asarray(value).astype(np.result_type(value, np.float32))
+        return -jnp.asarray(value, jnp.result_type(value, jnp.float32))
+
+    check("fitness_fn", fitness_fn, callable(fitness_fn), "a function")
+    if target is not None:
+        check_number("target", target)
+    result = maximize(
+        negative,
+        mean,
+        strategy,
+        target=None if target is None else -target,
+        **options,
+    )
+    return result._replace(value=-result.value)
+
+
+def _default_size(dim: int) -> int:
+    """4 + ⌊3 ln D⌋, as in the tutorial, made even for strategies that sample in pairs."""
+    size = 4 + int(3 * math.log(dim))
+    return size + size % 2
+
+
+def _maker(
+    strategy: Any, population_size: int | None, restarts: Restarts
+) -> Callable[[int], Strategy]:
+    """The function from a population size to a strategy of that size.
+
+    Raises:
+      ValueError: a strategy of a fixed size where its size is to be chosen.
+    """
+    if isinstance(strategy, Strategy):
+        if population_size is not None or restarts != "none":
+            needs = "population_size" if population_size is not None else "restarts"
+            raise ValueError(
+                f"strategy must be a function of the population size, such as jaxes.cma_es, where "
+                f"{needs} is given; got a Strategy of {strategy.population_size} members"
+            )
+        return lambda size: strategy
+    allowed = "a Strategy, or a function from a population size to one, such as jaxes.cma_es"
+    check("strategy", strategy, strategy is None or callable(strategy), allowed)
+    factory = partial(cma_es, sigma=1.0) if strategy is None else strategy
+
+    def make(size: int) -> Strategy:
+        try:
+            made = factory(size)
+        except ValueError as error:
+            if population_size is not None or not str(error).startswith("population_size"):
+                raise
+            raise ValueError(f"{error}, the default; give a population_size") from error
+        check("strategy", made, isinstance(made, Strategy), allowed)
+        fits = made.population_size == size
+        check("strategy", made.population_size, fits, f"of the {size} members it was asked for")
+        return made
+
+    return make

@@ -1,0 +1,94 @@
+"""What is searched: flat vectors u [D], in which every coordinate has the same scale."""
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from jaxes.checks import check
+from jaxes.optimize.bounds import Box
+
+
+class Space(NamedTuple):
+    """The map from a strategy's vector u to a solution: x = box(scale · u), then the pytree.
+
+    Attributes:
+      scale: [D], the given standard deviations.
+      box: the bounds.
+      unravel: `[D] -> pytree`.
+    """
+
+    scale: Array
+    box: Box
+    unravel: Callable[[Array], Any]
+
+    def flat(self, u: Array) -> Array:
+        """x `[..., D]`."""
+        return self.box.inside(self.scale * u)
+
+    def solution(self, u: Array) -> Any:
+        return self.unravel(self.flat(u))
+
+    def coordinates(self, mean: Any) -> Array:
+        """u `[D]` of a starting point.
+
+        Raises:
+          ValueError: it is outside of the bounds, or has another shape than the first one.
+        """
+        x = ravel_pytree(mean)[0]
+        check("mean", x.size, x.size == self.scale.size, f"of {self.scale.size} numbers")
+        within = bool(jnp.all((self.box.low <= x) & (x <= self.box.high)))
+        check("mean", mean, within, "within the bounds")
+        return self.box.outside(x) / self.scale
+
+
+def flatten(mean: Any, std: Any, bounds: tuple[Any, Any] | None) -> Space:
+    """Checks the arguments that describe the space, and flattens them."""
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(mean)]
+    for leaf in leaves:
+        check("mean", leaf.dtype, bool(jnp.issubdtype(leaf.dtype, jnp.floating)), "of floats")
+    check("mean", mean, sum(leaf.size for leaf in leaves) > 0, "of at least one number")
+    x, unravel = ravel_pytree(mean)
+    check("mean", mean, bool(jnp.all(jnp.isfinite(x))), "finite")
+    scale = _like("std", std, mean)
+    check("std", std, bool(jnp.all((scale > 0) & jnp.isfinite(scale))), "positive")
+    pair = (-math.inf, math.inf) if bounds is None else bounds
+    check("bounds", pair, isinstance(pair, tuple | list) and len(pair) == 2, "a pair (low, high)")
+    low, high = (_like("bounds", bound, mean) for bound in pair)
+    check("bounds", bounds, bool(jnp.all(low < high)), "low < high in every coordinate")
+    return Space(scale, Box(low, high), unravel)
+
+
+def _like(field: str, value: Any, mean: Any) -> Array:
+    """A number, or a pytree like `mean`, as a vector `[D]` in the dtype of the mean."""
+    x = ravel_pytree(mean)[0]
+    shape = jax.tree.map(np.shape, mean)
+    allowed = f"a number, or a pytree of numbers of the mean's shape, {shape}"
+    if jax.tree_util.all_leaves([mean]) and not isinstance(value, dict):
+        value = np.asarray(value)  # an array's std may be a list
+    leaves = jax.tree.leaves(value)
+    numbers = all(np.asarray(leaf).dtype.kind in "fiu" for leaf in leaves)
+    check(field, value, bool(leaves) and numbers, allowed)
+    if jax.tree_util.all_leaves([value]) and np.ndim(value) == 0:
+        return jnp.full_like(x, value)
+    check(field, value, jax.tree.map(np.shape, value) == shape, allowed)
+    return ravel_pytree(value)[0].astype(x.dtype)
+
+
+def precision_of(mean: Any) -> contextlib.AbstractContextManager:
+    """float64 where an array of the mean has it: a NumPy array says so, a Python float does not."""
+    double = any(getattr(leaf, "dtype", None) == np.float64 for leaf in jax.tree.leaves(mean))
+    return jax.enable_x64(True) if double else contextlib.nullcontext()
+
+
+def as_array(mean: Any) -> Any:
+    """A list of plain numbers as an array; any other pytree as it is."""
+    numbers = isinstance(mean, list | tuple) and len(mean) > 0
+    numbers = numbers and all(isinstance(number, float | int) for number in mean)
+    return jnp.asarray(mean, jnp.float32) if numbers else mean
