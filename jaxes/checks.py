@@ -13,7 +13,9 @@ MAX_COUNT = 2**31 - 1  # numbers of members, steps and dimensions are int32
 def check(field: str, value: Any, ok: bool, allowed: str) -> None:
     """Raises a ValueError unless `ok`."""
     if not ok:
-        raise ValueError(f"{field} must be {allowed}, got {value!r}")
+        got = " ".join(repr(value).split())
+        got = got if len(got) <= 200 else f"{got[:200]} ..."
+        raise ValueError(f"{field} must be {allowed}, got {got}")
 
 
 def check_number(
@@ -23,6 +25,8 @@ def check_number(
     allowed: str = "a number",
 ) -> None:
     """Raises a ValueError unless `value` is a finite real number for which `ok`."""
+    if getattr(value, "shape", None) == ():
+        value = value.item()  # an array of one number
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     real = number and not isinstance(value, np.complexfloating) and math.isfinite(value)
     check(field, value, bool(real and ok(value)), allowed)
@@ -47,7 +51,7 @@ def check_count(
     field: str, value: Any, least: int = 1, most: int = MAX_COUNT, why: str = ""
 ) -> None:
     """Raises a ValueError unless `value` is an int in [least, most]."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     bound = f" and at most {most}" if whole and value > most else ""
     ok = whole and least <= value <= most
     check(field, value, ok, f"a whole number of at least {least}{bound}{why}")

@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = PatientConsole(stderr=getattr(options, "json", False))
     try:
         options.command(options, console)
+    except BrokenPipeError:  # of `jaxes list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         Console(stderr=True).print(f"jaxes: error: {error}", soft_wrap=True, markup=False)
         return BAD_INPUT
@@ -37,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Console(stderr=True).print(f"jaxes: failed: {error}", soft_wrap=True, markup=False)
         return FAILED
     except KeyboardInterrupt as interrupt:
-        console.print(f"interrupted: {interrupt}", soft_wrap=True, markup=False)
+        said = f"interrupted: {interrupt}" if str(interrupt) else "interrupted"
+        console.print(said, soft_wrap=True, markup=False)
         return INTERRUPTED
     return 0
 

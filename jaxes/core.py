@@ -23,6 +23,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxes.checks import check, check_count
+
 State = Any  # a pytree of arrays; each strategy and each problem has its own
 HParams = Any  # a NamedTuple of numbers: all traced, so that a sweep is a vmap over them
 
@@ -149,8 +151,16 @@ def init(
       strategy: what searches.
       problem: what is searched.
       hparams: replaces the defaults of both factories; leaves may be traced.
+
+    Raises:
+      ValueError: an argument of another kind, or the hyperparameters of another strategy.
     """
-    hparams = hparams or TrainHParams(strategy.hparams, problem.hparams)
+    check_parts(strategy, problem)
+    defaults = TrainHParams(strategy.hparams, problem.hparams)
+    hparams = hparams or defaults
+    check("hparams", hparams, isinstance(hparams, TrainHParams), "a jaxes.TrainHParams")
+    for field, given, default in zip(TrainHParams._fields, hparams, defaults, strict=True):
+        check(f"hparams.{field}", given, type(given) is type(default), f"like {default}")
     mean_key, problem_key = jax.random.split(key)
     return TrainState(
         generation=jnp.zeros((), jnp.int32),
@@ -165,6 +175,7 @@ def make_update_step(strategy: Strategy, problem: Problem) -> UpdateStep:
     It can be jitted, scanned over generations and vmapped over states. Where `test` is true, the
     mean is tested in place of the members (`test/returns`) and the state comes back as it was.
     """
+    check_parts(strategy, problem)
 
     def update_step(
         key: Array, state: TrainState, test: Any = False
@@ -191,11 +202,19 @@ def run(
     Returns the state and the metrics, stacked over generations. Not jitted here: jit what calls it.
     A run cut in two draws the same bits, because the key depends on the generation alone.
     """
+    check_count("num_generations", num_generations, least=0)
 
     def body(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
         return update_step(jax.random.fold_in(key, state.generation), state)
 
     return jax.lax.scan(body, state, length=num_generations)
+
+
+def check_parts(strategy: Any, problem: Any) -> None:
+    """Raises a ValueError unless these are a `Strategy` and a `Problem`."""
+    check("strategy", strategy, isinstance(strategy, Strategy), "a Strategy, as jaxes.cem(64) is")
+    allowed = "a Problem, as jaxes.problems.brax('hopper') is"
+    check("problem", problem, isinstance(problem, Problem), allowed)
 
 
 def fitness_metrics(fitness: Array) -> dict[str, Array]:

@@ -156,7 +156,10 @@ class Sampler(NamedTuple):
 
     def __call__(self, key: Array, members: Array, mean: Array) -> Array:
         """The noise `[M, D]` of `members [M]`, in the shape and dtype of `mean [D]`."""
-        return self.scheme(key, members, mean.size, mean.dtype)
+        noise = self.scheme(key, members, mean.size, mean.dtype)
+        shape = (members.size, mean.size)
+        check("sampling", noise.shape, noise.shape == shape, f"a scheme that draws {shape}")
+        return noise
 
     def sum(self, contribution: Callable[..., Any], key: Array, mean: Array, *of: Array) -> Any:
         """`Σ contribution(ε, ...)` over all members, a chunk at a time: memory is bounded.

@@ -1,5 +1,13 @@
 """Set before jax is imported: most of the tests' time is compilation, and this halves it."""
 
 import os
+import tempfile
 
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+
+# Programs that several tests or processes run are compiled once. The folder is this test run's own;
+# workers and subprocesses inherit its name.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="jaxes-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"

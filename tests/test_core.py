@@ -90,3 +90,18 @@ def test_import_starts_no_backend_and_says_nothing(tmp_path):
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not list(tmp_path.iterdir())
+
+
+def test_says_what_is_no_strategy_problem_or_hyperparameter():
+    strategy, problem, key = jaxes.snes(8), functions.sphere(2), jax.random.key(0)
+    with pytest.raises(ValueError, match="strategy must be a Strategy"):
+        jaxes.init(key, jaxes.snes, problem)
+    with pytest.raises(ValueError, match="problem must be a Problem"):
+        jaxes.make_update_step(strategy, strategy)
+    with pytest.raises(ValueError, match="hparams must be a jaxes"):
+        jaxes.init(key, strategy, problem, strategy.hparams)
+    with pytest.raises(ValueError, match="must be like HParams"):
+        jaxes.init(key, strategy, problem, jaxes.TrainHParams(jaxes.cem(20).hparams, ()))
+    step, state = jaxes.make_update_step(strategy, problem), jaxes.init(key, strategy, problem)
+    with pytest.raises(ValueError, match="num_generations must be a whole number"):
+        jaxes.run(step, key, state, -1)

@@ -81,7 +81,8 @@ def maximize(
         Members never leave them (see `jaxes.optimize.bounds`).
       host: says that `fitness_fn` is a host function. It is never guessed.
       target: stop when a fitness is at least this.
-      budget: the greatest number of evaluations, in all starts; 10,000 D by default.
+      budget: the greatest number of evaluations, in all starts; by default 10,000 D, or
+        100 generations if that is more.
       population_size: N, where `strategy` is a function; 4 + ⌊3 ln D⌋ by default, made even.
       restarts: `ipop` starts again with twice the population when a start has ended, `bipop`
         alternates this with small populations and steps. Needs a `strategy` that is a function.
@@ -107,6 +108,7 @@ def maximize(
     if target is not None:
         check_number("target", target)
     check("fitness_fn", fitness_fn, callable(fitness_fn), "a function")
+    check("host", host, isinstance(host, bool), "True or False")
     check_termination(termination)
     make = _maker(strategy, population_size, restarts)
     mean_key, search_key = jax.random.split(jax.random.key(seed))
@@ -117,13 +119,11 @@ def maximize(
         dim = space.scale.size
         wanted = _default_size(dim) if population_size is None else population_size
         size = make(wanted).population_size
-        budget = 10_000 * dim if budget is None else budget
+        budget = max(10_000 * dim, 100 * size) if budget is None else budget
         check_count("budget", budget, least=size, most=2**62, why=", one generation")
 
-        def start(index: int, plan: Plan, max_generations: int) -> Run:
-            scaled = space._replace(scale=space.scale * plan.std_factor)
-            search = Search(make(plan.population_size), scaled, fitness_fn, target, termination)
-            u = scaled.coordinates(start_at(jax.random.fold_in(mean_key, index)))
+        def start(search: Search, index: int, max_generations: int) -> Run:
+            u = search.space.coordinates(start_at(jax.random.fold_in(mean_key, index)))
             key = jax.random.fold_in(search_key, index)
             return (host_search if host else compiled_search)(search, key, u, max_generations)
 
@@ -135,7 +135,9 @@ def maximize(
             generations = int(min(budget - evaluations, plan.budget)) // size
             if restarts != "none":
                 generations = min(generations, patience(dim, size))
-            runs.append(start(len(runs), plan, min(max(generations, 1), MAX_COUNT)))
+            scaled = space._replace(scale=space.scale * plan.std_factor)
+            search = Search(make(size), scaled, fitness_fn, target, termination)
+            runs.append(start(search, len(runs), min(max(generations, 1), MAX_COUNT)))
             used = int(runs[-1].generation) * size
             evaluations += used
             if REASONS[int(runs[-1].reason)] == "target":
@@ -154,7 +156,7 @@ def maximize(
             evaluations=evaluations,
             reason=reason,
             starts=len(runs),
-            mean=jax.device_get(space.solution(runs[-1].state.mean)),
+            mean=jax.device_get(search.space.solution(runs[-1].state.mean)),
         )
 
 
@@ -175,10 +177,14 @@ def minimize(
     """
 
     def negative(solution: Any) -> Any:
+        lib: Any = np if options.get("host") is True else jnp
         value = fitness_fn(solution)
-        if options.get("host"):
-            return -np.asarray(value).astype(np.result_type(value, np.float32))
-        return -jnp.asarray(value, jnp.result_type(value, jnp.float32))
+        if lib is np or isinstance(value, bool | int | float):
+            value = lib.asarray(value)
+        dtype = getattr(value, "dtype", np.dtype(object))
+        numbers = jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
+        # What is no number is for maximize to refuse.
+        return -value.astype(lib.result_type(value, lib.float32)) if numbers else value
 
     check("fitness_fn", fitness_fn, callable(fitness_fn), "a function")
     if target is not None:

@@ -112,13 +112,16 @@ def _reason(search: Search, run: Run, judged: Array, spread: Array) -> Array:
     low, high = jnp.min(run.history), jnp.max(run.history)
     low_now, high_now = jnp.minimum(low, jnp.min(judged)), jnp.maximum(high, jnp.max(judged))
     full = run.generation >= run.history.size
+    # Infinities have no range; where there is nothing else, it is zero.
+    range_before = jnp.where(high > low, high - low, 0)
+    range_now = jnp.where(high_now > low_now, high_now - low_now, 0)
     moving = run.first_spread > 0
     growth = spread / jnp.where(moving, run.first_spread, 1)
     met = [
         jnp.zeros((), bool),
         jnp.zeros((), bool) if target is None else run.best_value >= target,
-        full & (high - low < limits.tolfunhist),
-        full & (high_now - low_now < limits.tolfun),
+        full & (range_before < limits.tolfunhist),
+        full & (range_now < limits.tolfun),
         moving & (growth < limits.tolx),
         moving & (growth > limits.tolfacupx),
         _condition(run.state) > limits.condition,
@@ -164,14 +167,15 @@ def _check_traceable(search: Search, u: Array) -> None:
     """Raises an error that says what to do unless `fitness_fn` is a jittable scalar function."""
     try:
         value = jax.eval_shape(lambda u: search.fitness_fn(search.space.solution(u)), u)
-    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
         raise TypeError(
             "fitness_fn cannot be traced by JAX; with host=True it is called with NumPy arrays "
             f"[N, ...] instead, and returns [N] ({str(error).splitlines()[0]})"
         ) from error
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", float)
-    real = shape == () and not jnp.issubdtype(dtype, jnp.complexfloating)
-    check("fitness_fn", (shape, dtype), real, "a function to one real number, of shape ()")
+    shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", np.dtype(type(value)))
+    real = shape == () and (jnp.issubdtype(dtype, jnp.floating) or dtype.kind in "iub")
+    got = f"{dtype}{list(shape)}" if isinstance(value, jax.ShapeDtypeStruct) else value
+    check("fitness_fn", got, real, "a function to one real number, of shape ()")
 
 
 def host_search(search: Search, key: Array, u: Array, max_generations: int) -> Run:
@@ -189,9 +193,14 @@ def host_search(search: Search, key: Array, u: Array, max_generations: int) -> R
     run, size = _begin(search, u), search.strategy.population_size
     solutions = ask(jax.random.fold_in(key, 0), run.state)
     while int(run.reason) == 0 and int(run.generation) < max_generations:
-        fitness = np.asarray(search.fitness_fn(jax.device_get(solutions)))
-        got = (fitness.shape, fitness.dtype)
-        real = got[0] == (size,) and fitness.dtype.kind in "fiub"
-        check("fitness_fn", got, real, f"a function to real fitness of shape ({size},)")
+        # Copies: a host function may write into its argument.
+        fitness = np.asarray(search.fitness_fn(jax.tree.map(np.array, solutions)))
+        real = fitness.shape == (size,) and fitness.dtype.kind in "fiub"
+        got = f"{fitness.dtype}{list(fitness.shape)}"
+        check("fitness_fn", got, real, f"a function to real fitness of shape [{size}]")
+        largest = float(jnp.finfo(u.dtype).max)
+        huge = np.isfinite(fitness) & (np.abs(fitness.astype(float)) > largest)
+        allowed = f"within ±{largest:.3g}, or the mean an array of float64"
+        check("fitness_fn", fitness[huge][:1], not huge.any(), allowed)
         run, solutions = tell(run, fitness.astype(u.dtype))
     return run

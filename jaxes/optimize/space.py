@@ -50,16 +50,18 @@ class Space(NamedTuple):
 
 def flatten(mean: Any, std: Any, bounds: tuple[Any, Any] | None) -> Space:
     """Checks the arguments that describe the space, and flattens them."""
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(mean)]
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(mean)]
     for leaf in leaves:
-        check("mean", leaf.dtype, bool(jnp.issubdtype(leaf.dtype, jnp.floating)), "of floats")
+        check("mean", leaf.dtype, leaf.dtype in (np.float32, np.float64), "of floats")
     check("mean", mean, sum(leaf.size for leaf in leaves) > 0, "of at least one number")
     x, unravel = ravel_pytree(mean)
     check("mean", mean, bool(jnp.all(jnp.isfinite(x))), "finite")
     scale = _like("std", std, mean)
-    check("std", std, bool(jnp.all((scale > 0) & jnp.isfinite(scale))), "positive")
+    positive = bool(jnp.all((scale > 0) & jnp.isfinite(scale)))
+    check("std", std, positive, f"positive and finite in {scale.dtype}")
     pair = (-math.inf, math.inf) if bounds is None else bounds
-    check("bounds", pair, isinstance(pair, tuple | list) and len(pair) == 2, "a pair (low, high)")
+    two = isinstance(pair, tuple | list | np.ndarray) and len(pair) == 2
+    check("bounds", pair, two, "a pair (low, high)")
     low, high = (_like("bounds", bound, mean) for bound in pair)
     check("bounds", bounds, bool(jnp.all(low < high)), "low < high in every coordinate")
     return Space(scale, Box(low, high), unravel)
@@ -88,7 +90,13 @@ def precision_of(mean: Any) -> contextlib.AbstractContextManager:
 
 
 def as_array(mean: Any) -> Any:
-    """A list of plain numbers as an array; any other pytree as it is."""
+    """A list of plain numbers as an array, and integers as floats; other pytrees as they are."""
     numbers = isinstance(mean, list | tuple) and len(mean) > 0
-    numbers = numbers and all(isinstance(number, float | int) for number in mean)
-    return jnp.asarray(mean, jnp.float32) if numbers else mean
+    if numbers and all(isinstance(number, float | int | np.number) for number in mean):
+        return np.asarray(mean, np.float32)
+
+    def as_float(leaf: Any) -> Any:
+        whole = np.asarray(leaf).dtype.kind in "iu"
+        return np.asarray(leaf, np.float32) if whole else leaf
+
+    return jax.tree.map(as_float, mean)

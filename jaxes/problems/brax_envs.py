@@ -4,7 +4,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 from jax import Array
@@ -89,6 +89,7 @@ def brax(
 
 def brax_environment(env_name: str, backend: str) -> Environment:
     """The bare environment: no auto-reset, no episode wrapper; the rollout does both."""
+    check_name("backend", backend, get_args(Backend))
     with _quiet():
         from brax import envs
         from brax.envs import _envs as registered  # Brax offers no public way to list them

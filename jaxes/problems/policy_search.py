@@ -1,6 +1,5 @@
 """Policy search: the fitness of a parameter vector is the return of the policy that it makes."""
 
-import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from jaxes.checks import check, check_count
+from jaxes.checks import check, check_count, check_number, check_positive
 from jaxes.core import Evaluation, Population, Problem
 from jaxes.policies import Params, PolicyFactory, PolicyState
 from jaxes.rollout import Environment, Episode, Job, rollout
@@ -67,8 +66,9 @@ def policy_search(
         ("num_lanes", 1 if num_lanes is None else num_lanes),
     ]:
         check_count(field, value)
-    check("observation_clip", observation_clip, observation_clip > 0, "positive")
-    check("alive_bonus", alive_bonus, math.isfinite(alive_bonus), "finite")
+    check_positive("observation_clip", observation_clip)
+    check_number("alive_bonus", alive_bonus)
+    check("policy", policy, callable(policy), "made by a function of jaxes.policies, such as mlp")
 
     network = policy(environment.observation_size, environment.action_size)
     template = jax.eval_shape(network.init, jax.random.key(0))

@@ -133,7 +133,14 @@ def shaping(weights_fn: Weights | str, total: int | None = None, why: str = "") 
         name = getattr(weights_fn, "__name__", repr(weights_fn))
         sums = "undeclared (see jaxes.weights.sums_to)" if given is None else given
         raise ValueError(f"weights must sum to {total}: {why}; the sum of {name} is {sums}")
-    return weights_fn
+
+    def checked(fitness: Array, *fraction: Array) -> Array:
+        shaped = weights_fn(fitness, *fraction)
+        one_each = jnp.shape(shaped) == fitness.shape
+        check("weights", jnp.shape(shaped), one_each, f"one for each fitness, {fitness.shape}")
+        return shaped
+
+    return checked
 
 
 def keep_in_range(step_size: Array) -> Array:

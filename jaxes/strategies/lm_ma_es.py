@@ -49,7 +49,8 @@ def constants(population_size: int, dim: int) -> Constants:
         mu_eff=mu_eff,
         c_sigma=c_sigma,
         d_sigma=cma_es.damping(c_sigma, mu_eff, n),
-        c_d=np.minimum(0.5, 1 / (1.5**j * n)),
+        # The paper's 1/(1.5^j n), but where μ_eff > n: then ‖m_j‖² grows to μ_eff.
+        c_d=1 / (1.5**j * max(n, mu_eff, 2)),
         c_c=np.minimum(0.5, lam / (4.0**j * n)),
         chi_n=cma_es.expected_norm(n),
     )

@@ -10,6 +10,7 @@ lock           held by the process that runs it
 import contextlib
 import fcntl
 import json
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -101,6 +102,9 @@ def open_run_dir(
         # Orbax globs in the path and loses a checkpoint's data without an error.
         raise ValueError(f"run_dir must be a path without *, ?, [ and ], got {str(run_dir)!r}")
     run_dir.mkdir(parents=True, exist_ok=True)
+    for path in (run_dir, *(run_dir / name for name in RUN_FILES)):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise ValueError(f"run_dir: {path} is not writable")
     with (run_dir / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,6 @@
 """The only impure loop: it dispatches chunks of generations, writes metrics and checkpoints."""
 
 import contextlib
-import math
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ from jax import Array
 from rich.console import Console
 
 from jaxes import core
-from jaxes.checks import check, check_count, check_seed
+from jaxes.checks import check_count, check_number, check_seed
 from jaxes.core import Problem, Strategy, TrainState, UpdateStep
 from jaxes.training.display import Display
 from jaxes.training.metrics import LoggerName, Row, check_installed
@@ -111,6 +110,9 @@ def train(
     )
     if loggers and run_dir is None:
         raise ValueError(f"loggers must be empty without a run_dir, got {loggers!r}")
+    if resume and run_dir is None:
+        raise ValueError("resume must be False without a run_dir, got True")
+    core.check_parts(strategy, problem)
     init_key, run_key, test_key = keys_of(seed)
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(_Interrupt())
@@ -123,6 +125,8 @@ def train(
         state = record.restore(state)
 
         display = stack.enter_context(Display(console, int(state.generation), num_generations))
+        if resume and int(state.generation) == 0:
+            display.say("no checkpoint to go on from: the run starts at its first generation")
         display.say("compiling ...")
         run_chunk, compile_seconds = _compile(
             make_chunk(core.make_update_step(strategy, problem)), run_key, state
@@ -187,8 +191,8 @@ def check_settings(
     check_seed("seed", seed)
     check_count("checkpoint_every", checkpoint_every)
     check_count("test_every", test_every)
-    real = target_return is None or math.isfinite(target_return)
-    check("target_return", target_return, real, "a number or None")
+    if target_return is not None:
+        check_number("target_return", target_return, allowed="a number or None")
     check_installed(loggers)
 
 

@@ -326,3 +326,14 @@ def test_wrong_shapes_are_refused(strategy, state):
 def test_bad_settings_are_refused(name, population_size, settings, message):
     with pytest.raises(ValueError, match=message):
         jaxes.STRATEGIES[name](population_size, **settings)
+
+
+def test_functions_of_the_wrong_shape_are_named():
+    key, mean = jax.random.key(0), jnp.zeros(3)
+    halved = jaxes.weights.sums_to(0)(lambda fitness: fitness[::2])
+    strategy = jaxes.snes(8, weights=halved)
+    with pytest.raises(ValueError, match="weights must be one for each fitness"):
+        strategy.tell(key, strategy.init(mean), jnp.arange(8.0))
+    strategy = jaxes.snes(8, sampling=lambda key, members, dim, dtype: jnp.zeros(dim))
+    with pytest.raises(ValueError, match="sampling must be a scheme that draws"):
+        strategy.ask(key, strategy.init(mean))

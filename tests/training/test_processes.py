@@ -1,7 +1,6 @@
 """Real processes of the command line: killed, interrupted, resumed."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ training: {num_generations: 40, checkpoint_every: 3, test_every: 5}
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A directory with a config, a compilation cache that its processes share, and a whole run."""
+    """A directory with a config and a whole run."""
     directory = tmp_path_factory.mktemp("processes")
     (directory / "config.yaml").write_text(CONFIG)
     whole = start(directory, "train", "config.yaml", "--run-dir", "whole", "--json")
@@ -34,14 +33,9 @@ def workplace(tmp_path_factory):
 
 
 def start(directory, *arguments):
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(directory / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     return subprocess.Popen(
         [sys.executable, "-m", "jaxes.cli", *arguments],
         cwd=directory,
-        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
