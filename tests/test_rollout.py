@@ -198,7 +198,7 @@ def test_a_diverging_member_is_nan_and_touches_nothing_else():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(broken.problem_state))
 
 
-@pytest.mark.parametrize("num_lanes", [1, 2, 5, 30, None])
+@pytest.mark.parametrize("num_lanes", [1, 5, None])
 def test_results_do_not_depend_on_the_lanes(num_lanes):
     policy = jaxes.policies.gru(hidden_size=3)
     settings = SETTINGS | {"normalize_observations": True}
