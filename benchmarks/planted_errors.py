@@ -181,8 +181,9 @@ ERRORS = [
 
 def tests_pass(copy: Path, tests: str) -> bool:
     """Whether the tests pass against the package in `copy`."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
-    environment = os.environ | {"PYTHONPATH": str(copy)}
+    command = [sys.executable, "-m", "pytest", "-qx", "-n0", "-p", "no:cacheprovider", tests]
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(copy / "cache")}
+    environment = os.environ | cache | {"PYTHONPATH": str(copy)}
     done = subprocess.run(command, cwd=copy / "tests", env=environment, capture_output=True)
     if done.returncode not in (0, 1):
         raise RuntimeError(done.stdout.decode())
