@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+COMPARE_ALL = 256  # members; up to here comparing all pairs was measured faster than sorting
+
 Weights = Callable[..., Array]  # (fitness [N], elite fraction if they sum to one) -> weights [N]
 WeightsName = Literal["elite", "log_rank", "centered_rank", "utilities", "z_score", "raw"]
 
@@ -53,9 +55,13 @@ def by_rank(fitness: Array, table: Array) -> Array:
       table: `[N]`, the weight of each rank.
     """
     cost = -jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)
-    in_order = jnp.sort(cost)
-    first = jnp.searchsorted(in_order, cost, side="left")  # members strictly better
-    last = jnp.searchsorted(in_order, cost, side="right")  # ... and those as good as this one
+    if cost.size <= COMPARE_ALL:
+        first = jnp.sum(cost[None] < cost[:, None], axis=1, dtype=jnp.int32)
+        last = jnp.sum(cost[None] <= cost[:, None], axis=1, dtype=jnp.int32)
+    else:
+        in_order = jnp.sort(cost)
+        first = jnp.searchsorted(in_order, cost, side="left")  # members strictly better
+        last = jnp.searchsorted(in_order, cost, side="right")  # ... and those as good as this one
     cumulative = jnp.concatenate([jnp.zeros(1, table.dtype), jnp.cumsum(table)])
     shared = (cumulative[last] - cumulative[first]) / (last - first)
     return jnp.where(last - first == 1, table[first], shared)  # exact where nothing is shared
