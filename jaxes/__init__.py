@@ -1,5 +1,6 @@
 """jaxes: evolution strategies on accelerators, in JAX. Start reading in `jaxes/core.py`."""
 
+from jaxes import clock as clock  # first: it reads the time
 from jaxes import gaussian, optimizers, policies, problems, weights
 from jaxes.core import (
     Evaluation,
@@ -13,6 +14,7 @@ from jaxes.core import (
     run,
 )
 from jaxes.optimize import Result, Termination, maximize, minimize
+from jaxes.parallel import make_mesh, use_cpu_devices
 from jaxes.strategies import STRATEGIES
 from jaxes.strategies.ars import ars
 from jaxes.strategies.cem import cem
@@ -47,6 +49,7 @@ __all__ = [
     "genetic",
     "init",
     "lm_ma_es",
+    "make_mesh",
     "make_update_step",
     "maximize",
     "minimize",
@@ -61,6 +64,7 @@ __all__ = [
     "sep_cma_es",
     "snes",
     "train",
+    "use_cpu_devices",
     "weights",
     "xnes",
 ]

@@ -15,8 +15,9 @@ import jax
 from rich.console import Console
 
 import jaxes
+from jaxes import clock, parallel
 from jaxes.checks import check_count, check_seed
-from jaxes.training import TrainResult, config, evaluation
+from jaxes.training import TrainResult, config, evaluation, startup
 from jaxes.training.display import PatientConsole, number
 from jaxes.training.metrics import finite
 
@@ -29,6 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # With --json, stdout is for machines and everything else goes to stderr.
     console = PatientConsole(stderr=getattr(options, "json", False))
     try:
+        if "cpu_devices" in options:
+            try:
+                parallel.use_cpu_devices(options.cpu_devices)
+            except RuntimeError as error:  # called from a program in which JAX runs already
+                if options.cpu_devices is not None:
+                    raise ValueError(f"--cpu-devices: {error}") from error
+            startup.keep_compiled_programs(options.cache_dir)
         options.command(options, console)
     except BrokenPipeError:  # of `jaxes list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (train, resume, evaluate):
         command.add_argument("--json", action="store_true", help="end with one JSON object")
+        command.add_argument(
+            "--cpu-devices", type=int, metavar="N", help="default: one for each core"
+        )
+        command.add_argument(
+            "--cache-dir",
+            metavar="DIR",
+            help="where compiled programs are kept, or `none`; default: the user's cache folder",
+        )
 
     listing = commands.add_parser("list", help="strategies, environments and configs")
     listing.set_defaults(command=_list)
@@ -99,6 +115,13 @@ def _resume(options: Any, console: Console) -> None:
 
 def _run(settings: Any, run_dir: Path, options: Any, console: Console, resume: bool) -> None:
     problem, strategy, training = settings.build()
+    devices = jax.local_devices()
+    console.print(
+        f"ready after {time.monotonic() - clock.STARTED:.1f} s, on {len(devices)} "
+        f"{devices[0].platform} device{'s' if len(devices) > 1 else ''}",
+        soft_wrap=True,
+        highlight=False,
+    )
     try:
         result = jaxes.train(
             problem,

@@ -22,7 +22,9 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh
 
+from jaxes import parallel
 from jaxes.checks import check, check_count
 
 State = Any  # a pytree of arrays; each strategy and each problem has its own
@@ -142,7 +144,11 @@ class UpdateStep(Protocol):
 
 
 def init(
-    key: Array, strategy: Strategy, problem: Problem, hparams: TrainHParams | None = None
+    key: Array,
+    strategy: Strategy,
+    problem: Problem,
+    hparams: TrainHParams | None = None,
+    mesh: Mesh | None = None,
 ) -> TrainState:
     """The state before the first generation.
 
@@ -151,6 +157,7 @@ def init(
       strategy: what searches.
       problem: what is searched.
       hparams: replaces the defaults of both factories; leaves may be traced.
+      mesh: the devices that get a copy; all local ones by default.
 
     Raises:
       ValueError: an argument of another kind, or the hyperparameters of another strategy.
@@ -162,23 +169,30 @@ def init(
     for field, given, default in zip(TrainHParams._fields, hparams, defaults, strict=True):
         check(f"hparams.{field}", given, type(given) is type(default), f"like {default}")
     mean_key, problem_key = jax.random.split(key)
-    return TrainState(
+    state = TrainState(
         generation=jnp.zeros((), jnp.int32),
         strategy=strategy.init(problem.initial_mean(mean_key), hparams.strategy),
         problem=problem.init(problem_key, hparams.problem),
     )
+    return parallel.place(state, mesh)
 
 
-def make_update_step(strategy: Strategy, problem: Problem) -> UpdateStep:
+def make_update_step(strategy: Strategy, problem: Problem, mesh: Mesh | None = None) -> UpdateStep:
     """One generation as a pure function `update_step(key, state, test=False) -> (state, metrics)`.
 
     It can be jitted, scanned over generations and vmapped over states. Where `test` is true, the
     mean is tested in place of the members (`test/returns`) and the state comes back as it was.
+
+    Args:
+      strategy: what searches.
+      problem: what is searched.
+      mesh: the devices that evaluate members, each its share (see `jaxes.parallel`); all local
+        ones by default. Their number does not change the result.
     """
     check_parts(strategy, problem)
 
-    def update_step(
-        key: Array, state: TrainState, test: Any = False
+    def on_a_device(
+        key: Array, state: TrainState, test: Array
     ) -> tuple[TrainState, dict[str, Array]]:
         ask_key, evaluate_key = jax.random.split(key)
         population = Population(strategy.ask, ask_key, state.strategy, strategy.population_size)
@@ -190,6 +204,13 @@ def make_update_step(strategy: Strategy, problem: Problem) -> UpdateStep:
         )
         new_state = jax.tree.map(functools.partial(jnp.where, test), state, updated)
         return new_state, fitness_metrics(evaluation.fitness) | evaluation.metrics
+
+    step = parallel.replicated(on_a_device, mesh)
+
+    def update_step(
+        key: Array, state: TrainState, test: Any = False
+    ) -> tuple[TrainState, dict[str, Array]]:
+        return step(key, state, jnp.asarray(test))
 
     return update_step
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxes import parallel
 from jaxes.policies import Params, PolicyState
 
 EnvState = Any
@@ -82,7 +83,7 @@ class RolloutResult(NamedTuple):
     """Results of all jobs, and how well the lanes were used.
 
     Attributes:
-      episodes: `Episode` with the leading axis [num_jobs]; zeros for jobs outside the queue.
+      episodes: `Episode` with the leading axis [J]; zeros for jobs that were not pending.
       utilization: float32 [], the share of simulated steps that belonged to an episode.
     """
 
@@ -90,48 +91,88 @@ class RolloutResult(NamedTuple):
     utilization: Array
 
 
+class Progress(NamedTuple):
+    """Where a device's loop is.
+
+    Attributes:
+      lanes: the episodes in progress, or ended and not yet written down.
+      results: `Episode` [J] of those that were.
+      queue: int32 [J + R], this device's jobs; J after the last.
+      queued: int32 [], how many there are.
+      taken: int32 [], how many of them have begun.
+      steps: int32 [], steps since the queues were last divided.
+      lane_steps: float32 [], simulated steps of all lanes, idle ones included.
+    """
+
+    lanes: Lanes
+    results: Episode
+    queue: Array
+    queued: Array
+    taken: Array
+    steps: Array
+    lane_steps: Array
+
+
+class Width(NamedTuple):
+    """How many episodes a device handles at once.
+
+    Attributes:
+      lanes: episodes that step side by side.
+      tail: those at the end, when the queue is empty and no more than these are left.
+      refill: episodes that begin at once; lanes wait until so many have ended.
+      sync: steps between two divisions of the pending jobs among the devices.
+    """
+
+    lanes: int
+    tail: int
+    refill: int
+    sync: int = 100
+
+    @classmethod
+    def of(cls, lanes: int) -> "Width":
+        """What was measured to suit that many lanes."""
+        return cls(lanes, tail=lanes // 8 if lanes >= 64 else 0, refill=-(-lanes // 8))
+
+
 def rollout(
     environment: Environment,
     act: Callable[[Params, PolicyState, Array], tuple[Array, PolicyState]],
     initial_policy_state: PolicyState,
     start: Callable[[Array], Job],
-    queue: tuple[Array | int, Array | int],
+    pending: Array,
     *,
-    num_jobs: int,
-    num_lanes: int,
+    width: Width,
     episode_length: int,
-    segment_length: int,
     centre: Array,
 ) -> RolloutResult:
-    """Runs the jobs `queue[0] <= job < queue[1]` to their ends.
+    """Runs the pending jobs to their ends, on all devices of the mesh (see `jaxes.parallel`).
 
     Args:
       environment: the physics.
       act: `(params, policy_state, observation [O]) -> (action [A], policy_state)`.
       initial_policy_state: the policy's memory at the start of an episode.
-      start: `(jobs int32 [L]) -> Job` with the leading axis [L]; called on refill, never per step.
-      queue: first and last + 1 of the jobs to run; may be traced.
-      num_jobs: number of result slots, an upper bound on the job numbers.
-      num_lanes: L, episodes that step side by side.
+      start: `(jobs int32 [M]) -> Job` with the leading axis [M]; called on refill, never per step.
+      pending: bool `[J]`, which of the jobs 0 to J - 1 to run; may be traced.
+      width: how many at once.
       episode_length: an episode ends after this many steps.
-      segment_length: steps between two refills of lanes.
       centre: `[O]`, about which observation moments are taken (near their mean, for precision).
     """
-    first_job, last_job = (jnp.asarray(bound, jnp.int32) for bound in queue)
+    num_jobs = pending.size  # also the number that stands for no job
+    num_lanes, num_tail, num_refill = width.lanes, width.tail, min(width.refill, width.lanes)
 
-    def fresh_lanes(job: Array) -> Lanes:
-        keys, params = start(job)
+    def begin(jobs: Array) -> Lanes:
+        keys, params = start(jobs)
         env_state, observation = jax.vmap(environment.reset)(keys)
         return Lanes(
-            job=job,
-            active=job < last_job,
+            job=jobs,
+            active=jobs < num_jobs,
             env_state=env_state,
             observation=observation,
             policy_state=jax.tree.map(
-                lambda leaf: jnp.broadcast_to(leaf, (num_lanes, *leaf.shape)), initial_policy_state
+                lambda leaf: jnp.broadcast_to(leaf, (jobs.size, *leaf.shape)), initial_policy_state
             ),
             params=params,
-            episode=_zero_episodes(num_lanes, environment.observation_size),
+            episode=_zero_episodes(jobs.size, environment.observation_size),
         )
 
     def step_lane(lane: Lanes) -> Lanes:
@@ -160,59 +201,132 @@ def rollout(
             episode=jax.tree.map(partial(jnp.where, lane.active), episode, so_far),
         )
 
-    def segment(lanes: Lanes) -> tuple[Lanes, Array]:
-        def running(carry: tuple[Array, Lanes]) -> Array:
-            step, lanes = carry
-            return (step < segment_length) & jnp.any(lanes.active)
-
-        def step(carry: tuple[Array, Lanes]) -> tuple[Array, Lanes]:
-            return carry[0] + 1, jax.vmap(step_lane)(carry[1])
-
-        num_steps, lanes = jax.lax.while_loop(running, step, (jnp.zeros((), jnp.int32), lanes))
-        return lanes, num_steps
-
-    def refill(lanes: Lanes, results: Episode, next_job: Array) -> tuple[Lanes, Episode, Array]:
-        ended = ~lanes.active
-        slot = jnp.where(ended & (lanes.job < last_job), lanes.job, num_jobs)  # num_jobs: dropped
-        results = jax.tree.map(
-            lambda all_jobs, lane: all_jobs.at[slot].set(lane, mode="drop"), results, lanes.episode
+    def step(now: Progress) -> Progress:
+        return now._replace(
+            lanes=jax.vmap(step_lane)(now.lanes),
+            steps=now.steps + 1,
+            lane_steps=now.lane_steps + now.lanes.job.size,
         )
-        # The k-th ended lane takes the k-th job of the queue; where that is empty, it goes idle.
-        job = jnp.minimum(next_job + jnp.cumsum(ended, dtype=jnp.int32) - 1, last_job)
-        job = jnp.where(ended, job, lanes.job)
 
-        def restart(lanes: Lanes) -> Lanes:
-            return jax.tree.map(partial(_where_lane, ended), fresh_lanes(job), lanes)
+    def can_refill(now: Progress) -> Array:
+        waiting = now.queued - now.taken
+        free = num_lanes - jnp.sum(now.lanes.active, dtype=jnp.int32)
+        return (waiting > 0) & (free >= jnp.minimum(waiting, num_refill))
 
-        some = jnp.any(ended) & (next_job < last_job)
-        lanes = jax.lax.cond(some, restart, lambda lanes: lanes, lanes)
-        next_job = jnp.minimum(next_job + jnp.sum(ended, dtype=jnp.int32), last_job)
-        return lanes._replace(job=job), results, next_job
+    def refill(now: Progress) -> Progress:
+        """Writes down what the first ended lanes did, and begins the next jobs in them."""
+        ended = ~now.lanes.active
+        results = write(now.results, first_lanes(now.lanes, ended, num_refill))
+        jobs = jax.lax.dynamic_slice_in_dim(now.queue, now.taken, num_refill)
+        new, position = begin(jobs), jnp.cumsum(ended, dtype=jnp.int32) - 1
+        lanes = jax.tree.map(
+            lambda new, old: _where_lane(
+                ended & (position < num_refill), new[jnp.minimum(position, num_refill - 1)], old
+            ),
+            new,
+            now.lanes,
+        )
+        taken = jnp.minimum(now.taken + num_refill, now.queued)
+        return now._replace(lanes=lanes, results=results, taken=taken)
 
-    def body(carry: tuple) -> tuple:
-        lanes, results, next_job, total_steps = carry
-        lanes, results, next_job = refill(lanes, results, next_job)
-        lanes, num_steps = segment(lanes)
-        return lanes, results, next_job, total_steps + num_steps
+    def write(results: Episode, lanes: Lanes) -> Episode:
+        return jax.tree.map(
+            lambda all_jobs, lane: all_jobs.at[lanes.job].set(lane, mode="drop"),
+            results,
+            lanes.episode,
+        )
+
+    def first_lanes(lanes: Lanes, chosen: Array, count: int) -> Lanes:
+        """The first `count` of the chosen lanes; where there are fewer, lanes without a job."""
+        which = jnp.nonzero(chosen, size=count, fill_value=num_lanes)[0]
+        lanes = jax.tree.map(lambda leaf: leaf.at[which].get(mode="clip"), lanes)
+        return lanes._replace(
+            job=jnp.where(which < num_lanes, lanes.job, num_jobs),
+            active=lanes.active & (which < num_lanes),
+        )
+
+    def share(now: Progress, pending: Array) -> Progress:
+        """Divides the pending jobs among the devices."""
+        mine = parallel.divide(pending)
+        queue = jnp.nonzero(mine, size=num_jobs + num_refill, fill_value=num_jobs)[0]
+        return now._replace(
+            queue=queue.astype(jnp.int32),
+            queued=jnp.sum(mine, dtype=jnp.int32),
+            taken=jnp.zeros((), jnp.int32),
+            steps=jnp.zeros((), jnp.int32),
+        )
+
+    def unbegun(now: Progress) -> Array:
+        """The jobs that no device has begun: bool [J], the same on all of them."""
+        position = jnp.arange(now.queue.size)
+        left = (position >= now.taken) & (position < now.queued)
+        return parallel.all_sum(jnp.zeros(num_jobs, jnp.int32).at[now.queue].add(left)) > 0
+
+    def work(now: Progress, until: Array) -> Progress:
+        """Steps and refills until the next division, or until only `until` episodes are left."""
+
+        def busy(now: Progress) -> Array:
+            active = jnp.sum(now.lanes.active, dtype=jnp.int32)
+            return (now.steps < width.sync) & ((active > until) | (now.taken < now.queued))
+
+        def steps(now: Progress) -> Progress:
+            return jax.lax.while_loop(lambda now: busy(now) & ~can_refill(now), step, now)
+
+        def refills(now: Progress) -> Progress:
+            return jax.lax.while_loop(can_refill, refill, now)
+
+        return jax.lax.while_loop(busy, lambda now: steps(refills(now)), now)
+
+    def run_wide(now: Progress, pending: Array) -> Progress:
+        def goes_on(carry: tuple[Progress, Array]) -> Array:
+            now, pending = carry
+            return jnp.any(pending) | (jnp.sum(now.lanes.active) > num_tail)
+
+        def body(carry: tuple[Progress, Array]) -> tuple[Progress, Array]:
+            now, pending = carry
+            some = jnp.any(pending)
+            now = share(now, pending)
+            now = work(now, jnp.where(some, 0, num_tail))
+            # Only while something is pending, which all devices know of alike, do they meet.
+            pending = jax.lax.cond(some, unbegun, lambda now: pending, now)
+            return now, pending
+
+        return jax.lax.while_loop(goes_on, body, (now, pending))[0]
+
+    def run_tail(now: Progress) -> Progress:
+        """The last episodes, in fewer lanes."""
+        last = first_lanes(now.lanes, now.lanes.active, num_tail)
+        now = now._replace(lanes=last, results=write(now.results, now.lanes))
+        now = jax.lax.while_loop(lambda now: jnp.any(now.lanes.active), step, now)
+        return now._replace(results=write(now.results, now.lanes))
 
     # All lanes begin as ended, so that the first refill is like any other (and compiled once).
-    jobs = jnp.full(num_lanes, last_job)
-    any_key = start(jobs).key[0]
+    no_jobs = jnp.full(num_lanes, num_jobs, jnp.int32)
+    any_key = start(no_jobs[:1]).key[0]
 
     def blank(leaf: jax.ShapeDtypeStruct) -> Array:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):  # an environment may keep one
             return jnp.broadcast_to(any_key, leaf.shape)
         return jnp.zeros(leaf.shape, leaf.dtype)
 
-    lanes = jax.tree.map(blank, jax.eval_shape(fresh_lanes, jobs))._replace(job=jobs)
-    results = _zero_episodes(num_jobs, environment.observation_size)
-    _, results, _, total_steps = jax.lax.while_loop(
-        lambda carry: jnp.any(carry[0].job < last_job) | (carry[2] < last_job),
-        body,
-        (lanes, results, first_job, jnp.zeros((), jnp.int32)),
+    now = Progress(
+        lanes=jax.tree.map(blank, jax.eval_shape(begin, no_jobs))._replace(job=no_jobs),
+        results=_zero_episodes(num_jobs, environment.observation_size),
+        queue=jnp.zeros(num_jobs + num_refill, jnp.int32),
+        queued=jnp.zeros((), jnp.int32),
+        taken=jnp.zeros((), jnp.int32),
+        steps=jnp.zeros((), jnp.int32),
+        lane_steps=jnp.zeros((), jnp.float32),
     )
-    useful_steps = jnp.sum(results.length.astype(jnp.float32))
-    return RolloutResult(results, useful_steps / jnp.maximum(total_steps * float(num_lanes), 1))
+    now = run_tail(run_wide(now, pending))
+    # Each job was run on one device and is zero on all others: the sum is exact.
+    diverged = now.results.diverged.astype(jnp.int32)
+    episodes, lane_steps = parallel.all_sum(
+        (now.results._replace(diverged=diverged), now.lane_steps)
+    )
+    episodes = episodes._replace(diverged=episodes.diverged > 0)
+    useful_steps = jnp.sum(episodes.length.astype(jnp.float32))
+    return RolloutResult(episodes, useful_steps / jnp.maximum(lane_steps, 1))
 
 
 def _zero_episodes(count: int, observation_size: int) -> Episode:

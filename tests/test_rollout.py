@@ -10,7 +10,7 @@ import pytest
 import jaxes
 from jaxes.core import Population
 from jaxes.problems.policy_search import ObservationStatistics, merge, normalize, policy_search
-from jaxes.rollout import Environment, Episode, Job, Moments, rollout
+from jaxes.rollout import Environment, Episode, Job, Moments, Width, rollout
 
 EPISODE_LENGTH = 20
 
@@ -75,21 +75,21 @@ def start(jobs):
     return Job(keys, 0.01 * jobs.astype(jnp.float32))
 
 
-@pytest.mark.parametrize("num_lanes", [1, 3, 8, 40])
-@pytest.mark.parametrize("segment_length", [1, 7, 50])
-@pytest.mark.parametrize("queue", [(0, 40), (10, 30)])
-def test_every_job_in_the_queue_runs_to_its_end(num_lanes, segment_length, queue):
+@pytest.mark.parametrize(
+    "width",
+    [Width(1, 0, 1), Width(3, 0, 2, 7), Width(8, 3, 3, 1), Width(16, 8, 16), Width(40, 8, 8, 5)],
+)
+@pytest.mark.parametrize("queue", [(0, 40), (10, 30), (39, 40), (5, 5)])
+def test_every_pending_job_runs_to_its_end(width, queue):
     centre = jnp.array([0.5, 10.0])
     result = rollout(
         walk(breaks_at=4),
         act,
         jnp.zeros(()),
         start,
-        queue,
-        num_jobs=40,
-        num_lanes=num_lanes,
+        (queue[0] <= jnp.arange(40)) & (jnp.arange(40) < queue[1]),
+        width=width,
         episode_length=EPISODE_LENGTH,
-        segment_length=segment_length,
         centre=centre,
     )
     episodes = result.episodes
@@ -109,7 +109,8 @@ def test_every_job_in_the_queue_runs_to_its_end(num_lanes, segment_length, queue
         np.testing.assert_allclose(
             episodes.moments.second[job], (deviations**2).sum(axis=0), rtol=1e-4, atol=1e-3
         )
-    assert 0 < result.utilization <= 1
+    assert (result.utilization > 0) == (queue[0] < queue[1])
+    assert result.utilization <= 1
 
 
 def test_steps_follow_the_episodes_not_their_bound():
@@ -119,11 +120,9 @@ def test_steps_follow_the_episodes_not_their_bound():
         act,
         jnp.zeros(()),
         start,
-        (0, 5),
-        num_jobs=5,
-        num_lanes=5,
+        jnp.ones(5, bool),
+        width=Width(5, 0, 1, 10**9),
         episode_length=10**9,
-        segment_length=10**9,
         centre=jnp.zeros(2),
     )
     lengths = [walk().reset(jax.random.fold_in(jax.random.key(0), job))[0][1] for job in range(5)]
@@ -139,7 +138,6 @@ SETTINGS = {
     "observation_clip": 10.0,
     "alive_bonus": 0.0,
     "num_lanes": 4,
-    "segment_length": 5,
 }
 
 
@@ -268,7 +266,7 @@ def test_normalization_reaches_the_policy():
     assert second.problem_state.observations.number == 2 * first.problem_state.observations.number
 
 
-@pytest.mark.parametrize("field", ["episode_length", "num_episodes", "num_lanes", "segment_length"])
+@pytest.mark.parametrize("field", ["episode_length", "num_episodes", "num_lanes"])
 def test_counts_below_one_are_refused(field):
     with pytest.raises(ValueError, match=f"{field} must be a whole number of at least 1, got 0"):
         policy_search(walk(), jaxes.policies.linear(), **SETTINGS | {field: 0})

@@ -45,7 +45,6 @@ def brax(
     alive_bonus: float = 0.0,
     num_test_episodes: int = 100,
     num_lanes: int | None = None,
-    segment_length: int = 25,
 ) -> Problem:
     """Policy search on a Brax environment.
 
@@ -63,8 +62,7 @@ def brax(
       alive_bonus: subtracted from fitness each step (not from returns), so that standing still
         does not pay; the environments' own is 1 for hopper, walker2d and ant, 5 for humanoid.
       num_test_episodes: fresh episodes in a test of the mean.
-      num_lanes: episodes simulated side by side; by default what suits the backend.
-      segment_length: steps between two looks for ended episodes.
+      num_lanes: episodes simulated side by side on a device; by default what suits it.
 
     Raises:
       ValueError: an unknown environment or one that fails in its own code, a value outside its
@@ -83,7 +81,6 @@ def brax(
         observation_clip=observation_clip,
         alive_bonus=alive_bonus,
         num_lanes=num_lanes,
-        segment_length=segment_length,
     )
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxes import parallel
 from jaxes.checks import check_count
 from jaxes.core import Evaluation, Population, Problem
 from jaxes.gaussian import CHUNK_SIZE
@@ -55,7 +56,7 @@ def evaluate_in_chunks(fn: Callable[[Array], Array], population: Population) -> 
     size = min(population.size, CHUNK_SIZE)
     members = jnp.arange(population.size, dtype=jnp.int32)
     whole = population.size - population.size % size
-    fitness = jax.lax.map(chunk, members[:whole].reshape(-1, size)).reshape(-1)
+    fitness = parallel.map_divided(chunk, members[:whole].reshape(-1, size)).reshape(-1)
     if whole < population.size:
         fitness = jnp.concatenate([fitness, chunk(members[whole:])])
     return fitness

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxes.checks import check, check_count, check_number, check_positive
 from jaxes.core import Evaluation, Population, Problem
 from jaxes.policies import Params, PolicyFactory, PolicyState
-from jaxes.rollout import Environment, Episode, Job, rollout
+from jaxes.rollout import Environment, Episode, Job, Width, rollout
 
 
 class HParams(NamedTuple):
@@ -32,8 +32,10 @@ class State(NamedTuple):
     hparams: HParams
 
 
-# Lanes that fill the device: more leave a CPU core's cache, fewer leave a GPU idle.
+# Lanes that fill a device: more leave a CPU core's cache, fewer leave a GPU idle.
 LANES = {"cpu": 64, "gpu": 8192, "tpu": 8192}
+
+
 MIN_VARIANCE = 1e-4  # of an observation that hardly varies, so that it is not blown up
 
 
@@ -48,7 +50,6 @@ def policy_search(
     observation_clip: float,
     alive_bonus: float,
     num_lanes: int | None,
-    segment_length: int,
 ) -> Problem:
     """A `Problem` from an environment and a policy.
 
@@ -62,7 +63,6 @@ def policy_search(
         ("episode_length", episode_length),
         ("num_episodes", num_episodes),
         ("num_test_episodes", num_test_episodes),
-        ("segment_length", segment_length),
         ("num_lanes", 1 if num_lanes is None else num_lanes),
     ]:
         check_count(field, value)
@@ -85,16 +85,16 @@ def policy_search(
             hparams=jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), hparams),
         )
 
+    @jax.custom_batching.sequential_vmap
     def evaluate(
         key: Array, population: Population, problem_state: State, test: Any = False
     ) -> Evaluation:
         # Jobs: member-major the population's episodes, then the mean's test episodes.
         num_train_jobs = population.size * num_episodes
         num_jobs = num_train_jobs + num_test_episodes
-        queue = (
-            jnp.where(test, num_train_jobs, 0),
-            jnp.where(test, num_jobs, num_train_jobs),
-        )
+        pending = (jnp.arange(num_jobs) >= num_train_jobs) == jnp.asarray(test)
+
+        lanes = num_lanes or LANES.get(jax.default_backend(), 1024)
 
         def start(jobs: Array) -> Job:
             is_test = jobs >= num_train_jobs
@@ -120,11 +120,9 @@ def policy_search(
             act,
             network.initial_state,
             start,
-            queue,
-            num_jobs=num_jobs,
-            num_lanes=min(num_lanes or LANES.get(jax.default_backend(), 1024), num_train_jobs),
+            pending,
+            width=Width.of(min(lanes, num_train_jobs)),
             episode_length=episode_length,
-            segment_length=segment_length,
             centre=problem_state.observations.mean,
         )
 
@@ -172,7 +170,7 @@ def merge(old: ObservationStatistics, episodes: Episode) -> ObservationStatistic
     """
     sound = jnp.all(jnp.isfinite(episodes.moments.second), axis=1) & ~episodes.diverged
     total = old.number + jnp.sum(episodes.length, where=sound)
-    first, second = (jnp.sum(x, axis=0, where=sound[:, None]) for x in episodes.moments)
+    first, second = (sum_in_order(jnp.where(sound[:, None], x, 0)) for x in episodes.moments)
     # About the old mean, old deviations sum to zero: only the new ones shift it.
     shift = first / jnp.maximum(total, 1)
     return ObservationStatistics(
@@ -180,3 +178,12 @@ def merge(old: ObservationStatistics, episodes: Episode) -> ObservationStatistic
         mean=old.mean + shift,
         squared_deviations=old.squared_deviations + second - total * shift**2,
     )
+
+
+def sum_in_order(x: Array) -> Array:
+    """The sum over the first axis, pairwise: the same bits however it is compiled."""
+    while x.shape[0] > 1:
+        half = (x.shape[0] + 1) // 2
+        rest = jnp.pad(x[half:], [(0, 2 * half - x.shape[0])] + [(0, 0)] * (x.ndim - 1))
+        x = x[:half] + rest
+    return x[0]

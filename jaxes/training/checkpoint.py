@@ -43,7 +43,9 @@ class Checkpoints:
         already stays as it is."""
         if generation in self._manager.all_steps():
             return
-        if not self._manager.save(generation, args=ocp.args.StandardSave(_by_name(state))):
+        # Host arrays: a copy on every device could be read on as many devices alone.
+        arrays = jax.device_get(_by_name(state))
+        if not self._manager.save(generation, args=ocp.args.StandardSave(arrays)):
             raise RuntimeError(f"orbax refused to save generation {generation}")
 
     def restore(self, generation: int, template: TrainState) -> TrainState:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes import core
+from jaxes import core, parallel
 from jaxes.core import Population, Problem, Strategy, TrainState
 from jaxes.training.trainer import keys_of, summarize
 
@@ -60,6 +60,7 @@ def evaluate(
     key = jax.random.fold_in(test_key, seed)
 
     @jax.jit
+    @parallel.replicated
     def test(key: Array, state: TrainState) -> dict[str, Array]:
         population = Population(strategy.ask, key, state.strategy, strategy.population_size)
         return problem.evaluate(key, population, state.problem, jnp.bool_(True)).metrics
@@ -73,7 +74,8 @@ def evaluate(
         return {"test/returns": returns[:num_episodes], "test/diverged": np.asarray(diverged)}
 
     tested = run_tests(state)
-    zero = state._replace(strategy=strategy.init(jnp.zeros_like(state.strategy.mean)))
+    strategy_state = strategy.init(jnp.zeros_like(state.strategy.mean))
+    zero = parallel.place(state._replace(strategy=strategy_state))
     return EvaluationResult(
         generation=generation,
         **summarize(tested),

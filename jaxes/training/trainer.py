@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from rich.console import Console
 
-from jaxes import core
+from jaxes import core, parallel
 from jaxes.checks import check_count, check_number, check_seed
 from jaxes.core import Problem, Strategy, TrainState, UpdateStep
 from jaxes.training.display import Display
@@ -113,7 +113,7 @@ def train(
     if resume and run_dir is None:
         raise ValueError("resume must be False without a run_dir, got True")
     core.check_parts(strategy, problem)
-    init_key, run_key, test_key = keys_of(seed)
+    init_key, run_key, test_key = parallel.place(keys_of(seed))
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(_Interrupt())
         record = Record()
@@ -128,10 +128,10 @@ def train(
         if resume and int(state.generation) == 0:
             display.say("no checkpoint to go on from: the run starts at its first generation")
         display.say("compiling ...")
-        run_chunk, compile_seconds = _compile(
+        run_chunk, trace_seconds, compile_seconds = _compile(
             make_chunk(core.make_update_step(strategy, problem)), run_key, state
         )
-        display.say(f"compiled in {compile_seconds:.1f} s")
+        display.say(f"traced in {trace_seconds:.1f} s, compiled in {compile_seconds:.1f} s")
         if int(state.generation) >= num_generations:
             display.say("all generations are done; to go on, raise num_generations")
         interrupt.arm()
@@ -144,7 +144,8 @@ def train(
             raise KeyboardInterrupt(f"stopped at generation {generation}, {saved}")
 
         # Of the same program: episodes that no decision of the run has seen.
-        zero = state._replace(strategy=jax.jit(strategy.init)(jnp.zeros_like(state.strategy.mean)))
+        zeros = jax.jit(strategy.init)(jnp.zeros_like(state.strategy.mean))
+        zero = parallel.place(state._replace(strategy=zeros))
         _, _, test = run_chunk(state, 0, True, test_key)
         _, _, floor = run_chunk(zero, 0, True, test_key)
         return TrainResult(
@@ -155,7 +156,7 @@ def train(
             **summarize(test),
             floor_mean=summarize(floor)["return_mean"],
             seconds=time.monotonic() - started,
-            compile_seconds=compile_seconds,
+            compile_seconds=trace_seconds + compile_seconds,
         )
 
 
@@ -233,9 +234,12 @@ def make_chunk(update_step: UpdateStep) -> Callable[..., tuple[TrainState, dict,
 RunChunk = Callable[..., tuple[TrainState, dict[str, np.ndarray], dict[str, np.ndarray]]]
 
 
-def _compile(chunk: Callable, key: Array, state: TrainState) -> tuple[RunChunk, float]:
+def _compile(chunk: Callable, key: Array, state: TrainState) -> tuple[RunChunk, float, float]:
+    """The compiled chunk, and the seconds that tracing and compiling it took."""
     started = time.monotonic()
-    program = jax.jit(chunk).lower(key, state, np.int32(0), np.bool_(False)).compile()
+    lowered = jax.jit(chunk).lower(key, state, np.int32(0), np.bool_(False))
+    traced = time.monotonic()
+    program = lowered.compile()
 
     def run_chunk(
         state: TrainState, num_generations: int, test: bool, key: Array = key
@@ -243,7 +247,7 @@ def _compile(chunk: Callable, key: Array, state: TrainState) -> tuple[RunChunk, 
         state, rows, test_metrics = program(key, state, np.int32(num_generations), np.bool_(test))
         return state, *jax.device_get((rows, test_metrics))  # the chunk's only transfer
 
-    return run_chunk, time.monotonic() - started
+    return run_chunk, traced - started, time.monotonic() - traced
 
 
 class _Loop:
@@ -280,6 +284,8 @@ class _Loop:
             started = time.monotonic()
             state, buffers, test_metrics = self.run_chunk(state, count, test)
             seconds = time.monotonic() - started
+            if planned == 1:
+                self.display.say(f"first generation in {seconds:.1f} s")
 
             rows = _rows(buffers, generation, count, seconds / count)
             if test:

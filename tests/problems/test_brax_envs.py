@@ -26,7 +26,6 @@ def test_episodes_are_those_of_the_bare_environment():
         normalize_observations=False,
         alive_bonus=1.0,
         num_lanes=3,
-        segment_length=7,
     )
     strategy = jaxes.cem(2, elite_fraction=1.0, sigma=0.3)
     key = jax.random.key(0)

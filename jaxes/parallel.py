@@ -1,0 +1,111 @@
+"""Devices: one a core on CPU, a mesh over all of them, and what they tell each other.
+
+An update step is the same program on every device. All hold the same state and repeat the same
+small update; only episodes are divided, and only their results are exchanged. On a mesh of one
+device it is still that program, so that the number of devices does not change a bit.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxes.checks import check_count
+
+AXIS = "member"  # of the mesh: along it, members of the population are divided
+T = TypeVar("T")
+
+
+def use_cpu_devices(n: int | None = None) -> int:
+    """Makes JAX run on `n` CPU devices; by default one for each core of this process, and two at
+    least: one device alone is compiled differently and gives other last bits.
+
+    One device uses about one core, whatever the size of its arrays, because a physics step is a
+    chain of small operations. The command line calls this; from Python call it before JAX does
+    anything else.
+
+    Returns:
+      n.
+
+    Raises:
+      ValueError: `n` is not a number of at least 1.
+      RuntimeError: JAX has started already, with another number of devices.
+
+    Example:
+      >>> jaxes.use_cpu_devices()
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    n = max(2, cores or 1) if n is None else n
+    check_count("n", n)
+    try:
+        jax.config.update("jax_num_cpu_devices", n)
+    except RuntimeError as error:
+        if len(jax.devices("cpu")) != n:
+            raise RuntimeError(
+                f"use_cpu_devices({n}) must be called before JAX does anything else: it runs "
+                f"already, on {len(jax.devices('cpu'))} CPU devices"
+            ) from error
+    return n
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of these devices along the axis `member`; of all local ones by default."""
+    return Mesh(np.array(jax.local_devices() if devices is None else devices), (AXIS,))
+
+
+def replicated(fn: Callable[..., T], mesh: Mesh | None = None) -> Callable[..., T]:
+    """`fn` on every device of the mesh, with the same arguments and the same results."""
+    spec = PartitionSpec()
+    return jax.shard_map(
+        fn, mesh=mesh or make_mesh(), in_specs=spec, out_specs=spec, check_vma=False
+    )
+
+
+def place(tree: T, mesh: Mesh | None = None) -> T:
+    """A copy of the tree on every device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh or make_mesh(), PartitionSpec()))
+
+
+# Inside a replicated function; outside of one there is a single device.
+
+
+def num_devices() -> int:
+    try:
+        return jax.lax.axis_size(AXIS)
+    except NameError:
+        return 1
+
+
+def device_index() -> Array | int:
+    return jax.lax.axis_index(AXIS) if num_devices() > 1 else 0
+
+
+def all_sum(tree: Any) -> Any:
+    """The sum over devices."""
+    return jax.lax.psum(tree, AXIS) if num_devices() > 1 else tree
+
+
+def divide(pending: Array) -> Array:
+    """This device's share of the jobs that are pending: bool `[J]` on all devices -> bool `[J]`.
+
+    They are dealt out like cards, so that shares differ by one at most.
+    """
+    order = jnp.cumsum(pending, dtype=jnp.int32) - 1
+    return pending & (order % num_devices() == device_index())
+
+
+def map_divided(fn: Callable[[Array], Array], rows: Array) -> Array:
+    """`fn` of each row, one after another; each device does its share, and all get the results."""
+    count = num_devices()
+    if count == 1:
+        return jax.lax.map(fn, rows)
+    rounds = -(-rows.shape[0] // count)
+    row = jnp.arange(rounds) * count + device_index()  # the last of them may be too many
+    mine = jax.lax.map(fn, rows[jnp.minimum(row, rows.shape[0] - 1)])
+    gathered = jax.lax.all_gather(mine, AXIS, axis=1)  # [rounds, devices, ...]
+    return gathered.reshape(-1, *gathered.shape[2:])[: rows.shape[0]]

@@ -1,0 +1,109 @@
+"""Devices: what each does, and that their number changes nothing."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxes
+from jaxes import parallel
+from jaxes.problems import functions
+
+SCRIPT = """
+import hashlib, json, sys
+import jax, jax.numpy as jnp, numpy as np
+import jaxes
+from jaxes import parallel
+from jaxes.problems import functions
+
+count = int(sys.argv[1])
+assert jaxes.use_cpu_devices(count) == count
+assert jax.local_device_count() == count
+
+def train(problem, strategy, num_generations=3):
+    state = jaxes.init(jax.random.key(0), strategy, problem)
+    step = jaxes.make_update_step(strategy, problem)
+    run = jax.jit(lambda key, state: jaxes.run(step, key, state, num_generations))
+    state, metrics = run(parallel.place(jax.random.key(1)), state)
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+    return hashlib.sha256(b"".join(leaves)).hexdigest(), float(metrics["fitness/mean"][-1])
+
+brax = jaxes.problems.brax(
+    "inverted_pendulum", policy=jaxes.policies.mlp((4,)), num_test_episodes=1, num_lanes=16
+)
+results = {
+    "policy": train(brax, jaxes.openai_es(50, sigma=1.0)),
+    "function": train(functions.rosenbrock(7), jaxes.cma_es(200)),
+}
+shares = jax.jit(parallel.replicated(lambda pending: parallel.all_sum(
+    parallel.divide(pending) * (1 + parallel.device_index()))))
+results["shares"] = np.asarray(shares(jnp.arange(20) % 3 > 0)).tolist()
+try:
+    jaxes.use_cpu_devices(count + 1)
+except RuntimeError as error:
+    results["error"] = str(error)
+print(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope="module")
+def results():
+    """What the script says, by number of devices."""
+
+    def run(count):
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(count)], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return {count: run(count) for count in (2, 4, 8)}
+
+
+@pytest.mark.parametrize("count", [4, 8])
+@pytest.mark.parametrize("what", ["policy", "function"])
+def test_the_number_of_devices_does_not_change_a_bit(results, what, count):
+    assert results[count][what] == results[2][what]
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_pending_jobs_are_dealt_out_like_cards(results, count):
+    owner = np.array(results[count]["shares"])
+    pending = np.arange(20) % 3 > 0
+    np.testing.assert_array_equal(owner[~pending], 0)
+    np.testing.assert_array_equal(owner[pending], 1 + np.arange(pending.sum()) % count)
+
+
+def test_a_started_backend_is_left_alone(results):
+    assert "must be called before" in results[2]["error"]
+    jax.devices()
+    with pytest.raises(RuntimeError, match="must be called before JAX does anything else"):
+        jaxes.use_cpu_devices(7)
+    jaxes.use_cpu_devices(jax.local_device_count())  # as it is
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, "2"])
+def test_a_number_of_devices_is_a_count(n):
+    with pytest.raises(ValueError, match="n must be a whole number of at least 1"):
+        jaxes.use_cpu_devices(n)
+
+
+def test_one_device_computes_what_many_do(results):
+    """XLA compiles one device's program apart: the last bits differ, the numbers do not."""
+    problem, strategy = functions.rosenbrock(7), jaxes.cma_es(200)
+    state = jaxes.init(jax.random.key(0), strategy, problem)
+    step = jaxes.make_update_step(strategy, problem)
+    _, metrics = jax.jit(lambda key, state: jaxes.run(step, key, state, 3))(
+        jax.random.key(1), state
+    )
+    expected = results[2]["function"][1]
+    np.testing.assert_allclose(metrics["fitness/mean"][-1], expected, rtol=1e-4)
+
+
+def test_rows_are_mapped_in_order():
+    rows = jnp.arange(10.0).reshape(5, 2)
+    np.testing.assert_array_equal(parallel.map_divided(jnp.sum, rows), rows.sum(axis=1))
