@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = PatientConsole(stderr=getattr(options, "json", False))
     try:
         if "cpu_devices" in options:
+            if options.cpu_devices is not None:
+                check_count("--cpu-devices", options.cpu_devices, most=1024)
             try:
                 parallel.use_cpu_devices(options.cpu_devices)
             except RuntimeError as error:  # called from a program in which JAX runs already
@@ -85,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (train, resume, evaluate):
         command.add_argument("--json", action="store_true", help="end with one JSON object")
         command.add_argument(
-            "--cpu-devices", type=int, metavar="N", help="default: one for each core"
+            "--cpu-devices", type=int, metavar="N", help="default: one a core, two at least"
         )
         command.add_argument(
             "--cache-dir",

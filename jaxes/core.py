@@ -187,7 +187,7 @@ def make_update_step(strategy: Strategy, problem: Problem, mesh: Mesh | None = N
       strategy: what searches.
       problem: what is searched.
       mesh: the devices that evaluate members, each its share (see `jaxes.parallel`); all local
-        ones by default. Their number does not change the result.
+        ones by default. Jit for one mesh: state and key are placed on it (`jaxes.init` does so).
     """
     check_parts(strategy, problem)
 

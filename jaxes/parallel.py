@@ -1,8 +1,8 @@
 """Devices: one a core on CPU, a mesh over all of them, and what they tell each other.
 
 An update step is the same program on every device. All hold the same state and repeat the same
-small update; only episodes are divided, and only their results are exchanged. On a mesh of one
-device it is still that program, so that the number of devices does not change a bit.
+small update; only episodes and chunks of members are divided, and only their results are exchanged.
+From two devices on, their number does not change a bit; one alone is compiled differently by XLA.
 """
 
 import os
@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxes.checks import check_count
 
 AXIS = "member"  # of the mesh: along it, members of the population are divided
+WAIT_SECONDS = 10**6
 T = TypeVar("T")
 
 
@@ -42,6 +43,11 @@ def use_cpu_devices(n: int | None = None) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     n = max(2, cores or 1) if n is None else n
     check_count("n", n)
+    # A device waits for the one with the longest episodes; XLA would end the process after 40 s.
+    waits = "--xla_cpu_collective_call_terminate_timeout_seconds"
+    flags = os.environ.get("XLA_FLAGS", "")
+    if waits not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {waits}={WAIT_SECONDS}".strip()
     try:
         jax.config.update("jax_num_cpu_devices", n)
     except RuntimeError as error:

@@ -285,11 +285,12 @@ def rollout(
         def body(carry: tuple[Progress, Array]) -> tuple[Progress, Array]:
             now, pending = carry
             some = jnp.any(pending)
-            now = share(now, pending)
-            now = work(now, jnp.where(some, 0, num_tail))
+            now = jax.lax.while_loop(can_refill, refill, share(now, pending))
             # Only while something is pending, which all devices know of alike, do they meet.
             pending = jax.lax.cond(some, unbegun, lambda now: pending, now)
-            return now, pending
+            some = jnp.any(pending)
+            now = work(now, jnp.where(some, 0, num_tail))
+            return now, jax.lax.cond(some, unbegun, lambda now: pending, now)
 
         return jax.lax.while_loop(goes_on, body, (now, pending))[0]
 
@@ -318,7 +319,8 @@ def rollout(
         steps=jnp.zeros((), jnp.int32),
         lane_steps=jnp.zeros((), jnp.float32),
     )
-    now = run_tail(run_wide(now, pending))
+    now = run_wide(now, pending)
+    now = run_tail(now) if num_tail else now._replace(results=write(now.results, now.lanes))
     # Each job was run on one device and is zero on all others: the sum is exact.
     diverged = now.results.diverged.astype(jnp.int32)
     episodes, lane_steps = parallel.all_sum(

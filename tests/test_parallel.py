@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,6 +18,7 @@ import jax, jax.numpy as jnp, numpy as np
 import jaxes
 from jaxes import parallel
 from jaxes.problems import functions
+from jaxes.rollout import Environment, Job, Width, rollout
 
 count = int(sys.argv[1])
 assert jaxes.use_cpu_devices(count) == count
@@ -42,6 +42,36 @@ results = {
 shares = jax.jit(parallel.replicated(lambda pending: parallel.all_sum(
     parallel.divide(pending) * (1 + parallel.device_index()))))
 results["shares"] = np.asarray(shares(jnp.arange(20) % 3 > 0)).tolist()
+rows = {n: jnp.arange(2.0 * n).reshape(n, 2) for n in (1, 5, 9)}
+results["rows"] = [
+    np.asarray(jax.jit(parallel.replicated(lambda x: parallel.map_divided(jnp.sum, x)))(x)).tolist()
+    for x in rows.values()
+]
+
+def walk(width):  # 200 episodes of 1 to 200 steps, most of them short, of one reward each
+    def reset(key):
+        left = jax.random.geometric(key, 0.05).astype(jnp.int32)
+        return (left, jax.random.uniform(key)), jnp.zeros(1)
+    def step(state, action):
+        left, reward = state
+        return (left - 1, reward), jnp.zeros(1), reward, left == 1
+    def start(jobs):
+        keys = jax.vmap(lambda job: jax.random.fold_in(jax.random.key(0), job))(jobs)
+        return Job(keys, jnp.zeros(jobs.shape))
+    def act(params, memory, observation):
+        return params[None], memory
+    run = lambda pending: rollout(
+        Environment(reset, step, 1, 1), act, (), start, pending, width=width,
+        episode_length=200, centre=jnp.zeros(1))
+    episodes = jax.jit(parallel.replicated(run))(jnp.ones(200, bool)).episodes
+    keys = start(jnp.arange(200)).key
+    lengths, rewards = jax.vmap(lambda key: reset(key)[0])(keys)
+    np.testing.assert_array_equal(episodes.length, lengths)
+    np.testing.assert_allclose(episodes.total_reward, lengths * rewards, rtol=1e-5)
+    return np.asarray(episodes.total_reward).tolist()
+
+results["walk"] = walk(Width(8, 3, 3, sync=3))
+assert results["walk"] == walk(Width(64, 8, 8))
 try:
     jaxes.use_cpu_devices(count + 1)
 except RuntimeError as error:
@@ -65,7 +95,7 @@ def results():
 
 
 @pytest.mark.parametrize("count", [4, 8])
-@pytest.mark.parametrize("what", ["policy", "function"])
+@pytest.mark.parametrize("what", ["policy", "function", "walk"])
 def test_the_number_of_devices_does_not_change_a_bit(results, what, count):
     assert results[count][what] == results[2][what]
 
@@ -95,15 +125,16 @@ def test_a_number_of_devices_is_a_count(n):
 def test_one_device_computes_what_many_do(results):
     """XLA compiles one device's program apart: the last bits differ, the numbers do not."""
     problem, strategy = functions.rosenbrock(7), jaxes.cma_es(200)
-    state = jaxes.init(jax.random.key(0), strategy, problem)
-    step = jaxes.make_update_step(strategy, problem)
-    _, metrics = jax.jit(lambda key, state: jaxes.run(step, key, state, 3))(
-        jax.random.key(1), state
-    )
+    mesh = jaxes.make_mesh(jax.devices()[:1])
+    state = jaxes.init(jax.random.key(0), strategy, problem, mesh=mesh)
+    step = jaxes.make_update_step(strategy, problem, mesh)
+    run = jax.jit(lambda key, state: jaxes.run(step, key, state, 3))
+    _, metrics = run(parallel.place(jax.random.key(1), mesh), state)
     expected = results[2]["function"][1]
     np.testing.assert_allclose(metrics["fitness/mean"][-1], expected, rtol=1e-4)
 
 
-def test_rows_are_mapped_in_order():
-    rows = jnp.arange(10.0).reshape(5, 2)
-    np.testing.assert_array_equal(parallel.map_divided(jnp.sum, rows), rows.sum(axis=1))
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_rows_are_mapped_in_order(results, count):
+    expected = [np.arange(2.0 * n).reshape(n, 2).sum(axis=1).tolist() for n in (1, 5, 9)]
+    assert results[count]["rows"] == expected

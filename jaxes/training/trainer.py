@@ -271,7 +271,7 @@ class _Loop:
         self, state: TrainState, num_generations: int, checkpoint_every: int, test_every: int
     ) -> TrainState:
         """Returns the final state."""
-        generation, planned = int(state.generation), 1
+        generation, planned, first = int(state.generation), 1, True
         # A resumed run may have reached its target before it was cut.
         reached = self._reached(self.record.row_at(generation))
         while generation < num_generations and not reached and not self.interrupt.requested:
@@ -284,8 +284,9 @@ class _Loop:
             started = time.monotonic()
             state, buffers, test_metrics = self.run_chunk(state, count, test)
             seconds = time.monotonic() - started
-            if planned == 1:
+            if first:
                 self.display.say(f"first generation in {seconds:.1f} s")
+                first = False
 
             rows = _rows(buffers, generation, count, seconds / count)
             if test:
