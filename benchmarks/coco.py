@@ -12,7 +12,6 @@ the runs that reached it. Exits with 1 where a bar is missed. Needs `coco-experi
 
 import argparse
 import functools
-import json
 import math
 import statistics
 import sys
@@ -25,8 +24,8 @@ import cma
 import cocoex
 import jax
 import jax.numpy as jnp
+import machine
 import numpy as np
-from machine import describe
 
 import jaxes
 
@@ -231,11 +230,8 @@ def main() -> int:
     for bar in bars:
         verdict = "met   " if bar["met"] else "MISSED"
         print(verdict, "{name:42s} {value:6.3f} in [{low}, {high}]".format_map(bar))
-    if options.output:
-        options.output.parent.mkdir(exist_ok=True)
-        versions = {"pycma": cma.__version__, "cocoex": cocoex.__version__}
-        result = {"machine": describe() | versions, "rows": rows, "bars": bars}
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    versions = {"pycma": cma.__version__, "cocoex": cocoex.__version__}
+    machine.write(options.output, versions=versions, rows=rows, bars=bars)
     return 0 if all(bar["met"] for bar in bars) else 1
 
 

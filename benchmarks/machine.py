@@ -1,7 +1,11 @@
-"""What a benchmark's figures were measured on."""
+"""What the benchmarks share: the machine's description, and how results are kept and judged."""
 
+import json
 import os
 import platform
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
 
 import jax
 
@@ -21,3 +25,25 @@ def describe() -> dict[str, str | int | None]:
         "python": platform.python_version(),
         "jax": jax.__version__,
     }
+
+
+def write(output: Path | None, *, versions: dict[str, str] | None = None, **result: Any) -> None:
+    """Writes the JSON of a benchmark, with the machine's description, if it has a place."""
+    if output is None:
+        return
+    output.parent.mkdir(exist_ok=True)
+    about = {"machine": describe() | (versions or {})}
+    output.write_text(json.dumps(about | result, indent=1) + "\n")
+
+
+def bar_for(bars: dict[int, float], population: int) -> float | None:
+    """The bar of the greatest population that is no greater than this one, if there is any."""
+    reached = [least for least in bars if least <= population]
+    return bars[max(reached)] if reached else None
+
+
+def exit_by_bars(rows: list[dict]) -> NoReturn:
+    """Exits with 1 if the ratio of any row is below its bar."""
+    missed = [row for row in rows if row["bar"] is not None and row["ratio"] < row["bar"]]
+    print(f"{len(missed)} bars missed")
+    sys.exit(bool(missed))

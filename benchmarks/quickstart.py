@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 import jax
+import machine
 import numpy as np
-from machine import describe
 
 import jaxes
 from jaxes.core import Population
@@ -91,10 +91,7 @@ def main() -> None:
     for strategy, parts in profiles.items():
         for part, seconds in parts.items():
             print(f"{strategy:10s} {part:18s} {seconds['run']:9.5f} s")
-    if options.output:
-        options.output.parent.mkdir(exist_ok=True)
-        result = {"machine": describe(), "runs": rows, "profile": profiles}
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    machine.write(options.output, runs=rows, profile=profiles)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ with 1 where a bar is missed.
 """
 
 import argparse
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from machine import describe
+import machine
 
 import jaxes
 from jaxes import parallel
@@ -109,20 +107,18 @@ def measure(env_name: str, population: int, ceilings: list, options: Any) -> dic
         row = generations()
         rows.append(row | {"ceiling": max(rate() for rate, _ in ceilings)})
         ratios.append(row["steps_per_second"] / rows[-1]["ceiling"])
-    bars = [bar for least, bar in BARS.get(env_name, {}).items() if population >= least]
     return {
         "environment": env_name,
         "population": population,
         "ratio": statistics.median(ratios),
         "ratio_range": [min(ratios), max(ratios)],
-        "bar": bars[0] if bars else None,
+        "bar": machine.bar_for(BARS.get(env_name, {}), population),
         "compile_seconds": compile_seconds,
     } | {name: statistics.median(row[name] for row in rows) for name in rows[0]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    split = str.split
     parser.add_argument("--environments", default=",".join(BARS))
     parser.add_argument("--populations", default="256,2048")
     parser.add_argument("--lanes", type=int)
@@ -132,9 +128,9 @@ def main() -> None:
     options = parser.parse_args()
     devices = jaxes.use_cpu_devices(options.cpu_devices)
     rows = []
-    for env_name in split(options.environments, ","):
+    for env_name in options.environments.split(","):
         ceilings = [physics(env_name, batch) for batch in BATCHES]
-        for population in map(int, split(options.populations, ",")):
+        for population in map(int, options.populations.split(",")):
             row = measure(env_name, population, ceilings, options)
             rows.append(row)
             low, high = row["ratio_range"]
@@ -145,13 +141,8 @@ def main() -> None:
                 f"{row['episode_length']:.0f} steps  compilation {row['compile_seconds']:.0f} s",
                 flush=True,
             )
-    if options.output:
-        options.output.parent.mkdir(exist_ok=True)
-        about = {"machine": describe(), "cpu_devices": devices, "rows": rows}
-        options.output.write_text(json.dumps(about, indent=1) + "\n")
-    missed = [row for row in rows if row["bar"] is not None and row["ratio"] < row["bar"]]
-    print(f"{len(missed)} bars missed")
-    sys.exit(bool(missed))
+    machine.write(options.output, cpu_devices=devices, rows=rows)
+    machine.exit_by_bars(rows)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -31,9 +30,9 @@ from typing import Any, NamedTuple
 import cma
 import jax
 import jax.numpy as jnp
+import machine
 import numpy as np
 from evosax.algorithms import CMA_ES, SNES, Open_ES, Sep_CMA_ES
-from machine import describe
 
 import jaxes
 from jaxes.core import Population, Strategy
@@ -334,10 +333,7 @@ def main() -> None:
     missed = [f"{row['part']}, {row['case']}: {miss}" for row in rows for miss in row["missed"]]
     bars = sum(row["bars"] for row in rows)
     print(f"\n{bars - len(missed)} of {bars} bars met; missed:", *missed or ["none"], sep="\n  ")
-    if options.output:
-        options.output.parent.mkdir(exist_ok=True)
-        result = {"machine": describe(), "rows": rows}
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    machine.write(options.output, rows=rows)
     sys.exit(bool(missed))
 
 

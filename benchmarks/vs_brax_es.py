@@ -15,15 +15,13 @@ all devices, or as many as --brax-devices says. Exits with 1 where a bar is miss
 import argparse
 import contextlib
 import functools
-import json
 import statistics
-import sys
 import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from machine import describe
+import machine
 
 import jaxes
 from jaxes import parallel
@@ -64,7 +62,7 @@ def theirs(
     env_name: str, population: int, generations: int, devices: int | None
 ) -> tuple[list[float], float]:
     """The same of brax's trainer, from what it reports after each generation."""
-    with brax_envs._quiet():
+    with brax_envs.quiet():
         from brax import envs
         from brax.training.agents.es import networks, train
 
@@ -122,7 +120,6 @@ def main() -> None:
                 env_name, population, options.generations, options.brax_devices
             )
             ratios = [them / us for us, them in zip(mine, peer, strict=True)]
-            bars = [bar for least, bar in BARS.get(env_name, {}).items() if population >= least]
             row = {
                 "environment": env_name,
                 "population": population,
@@ -130,7 +127,7 @@ def main() -> None:
                 "ratio": sum(peer) / sum(mine),
                 "ratio_range": [min(ratios), max(ratios)],
                 "ratio_median": statistics.median(ratios),
-                "bar": max(bars) if bars else None,
+                "bar": machine.bar_for(BARS.get(env_name, {}), population),
                 "compile_seconds": [my_compilation, peer_compilation],
             }
             rows.append(row)
@@ -141,17 +138,9 @@ def main() -> None:
                 f"{my_compilation:.0f} and {peer_compilation:.0f} s",
                 flush=True,
             )
-    if options.output:
-        about = {
-            "machine": describe(),
-            "cpu_devices": devices,
-            "options": vars(options) | {"output": str(options.output)},
-            "rows": rows,
-        }
-        options.output.write_text(json.dumps(about, indent=1) + "\n")
-    missed = [row for row in rows if row["bar"] is not None and row["ratio"] < row["bar"]]
-    print(f"{len(missed)} bars missed")
-    sys.exit(bool(missed))
+    settings = vars(options) | {"output": str(options.output)}
+    machine.write(options.output, cpu_devices=devices, options=settings, rows=rows)
+    machine.exit_by_bars(rows)
 
 
 if __name__ == "__main__":

@@ -31,14 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = PatientConsole(stderr=getattr(options, "json", False))
     try:
         if "cpu_devices" in options:
-            if options.cpu_devices is not None:
-                check_count("--cpu-devices", options.cpu_devices, most=1024)
-            try:
-                parallel.use_cpu_devices(options.cpu_devices)
-            except RuntimeError as error:  # called from a program in which JAX runs already
-                if options.cpu_devices is not None:
-                    raise ValueError(f"--cpu-devices: {error}") from error
-            startup.keep_compiled_programs(options.cache_dir)
+            _set_up_jax(options)
         options.command(options, console)
     except BrokenPipeError:  # of `jaxes list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,6 +91,19 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="strategies, environments and configs")
     listing.set_defaults(command=_list)
     return parser
+
+
+def _set_up_jax(options: Any) -> None:
+    """Devices and the compilation cache, before JAX starts."""
+    chosen = options.cpu_devices is not None
+    if chosen:
+        check_count("--cpu-devices", options.cpu_devices, most=1024)
+    try:
+        parallel.use_cpu_devices(options.cpu_devices)
+    except RuntimeError as error:  # called from a program in which JAX runs already
+        if chosen:
+            raise ValueError(f"--cpu-devices: {error}") from error
+    startup.keep_compiled_programs(options.cache_dir)
 
 
 def _train(options: Any, console: Console) -> None:

@@ -208,10 +208,12 @@ def rollout(
             lane_steps=now.lane_steps + now.lanes.job.size,
         )
 
+    def free_lanes(now: Progress) -> Array:
+        return num_lanes - jnp.sum(now.lanes.active, dtype=jnp.int32)
+
     def can_refill(now: Progress) -> Array:
         waiting = now.queued - now.taken
-        free = num_lanes - jnp.sum(now.lanes.active, dtype=jnp.int32)
-        return (waiting > 0) & (free >= jnp.minimum(waiting, num_refill))
+        return (waiting > 0) & (free_lanes(now) >= jnp.minimum(waiting, num_refill))
 
     def refill(now: Progress) -> Progress:
         """Writes down what the first ended lanes did, and begins the next jobs in them."""
@@ -256,6 +258,10 @@ def rollout(
             steps=jnp.zeros((), jnp.int32),
         )
 
+    def exceeds_lanes(now: Progress) -> Array:
+        """Whether any device's queue is longer than its free lanes: bool [], on all the same."""
+        return parallel.all_sum((now.queued > free_lanes(now)).astype(jnp.int32)) > 0
+
     def unbegun(now: Progress) -> Array:
         """The jobs that no device has begun: bool [J], the same on all of them."""
         position = jnp.arange(now.queue.size)
@@ -284,13 +290,11 @@ def rollout(
 
         def body(carry: tuple[Progress, Array]) -> tuple[Progress, Array]:
             now, pending = carry
-            some = jnp.any(pending)
-            now = jax.lax.while_loop(can_refill, refill, share(now, pending))
+            now = share(now, pending)
             # Only while something is pending, which all devices know of alike, do they meet.
-            pending = jax.lax.cond(some, unbegun, lambda now: pending, now)
-            some = jnp.any(pending)
-            now = work(now, jnp.where(some, 0, num_tail))
-            return now, jax.lax.cond(some, unbegun, lambda now: pending, now)
+            left = jax.lax.cond(jnp.any(pending), exceeds_lanes, lambda now: False, now)
+            now = work(now, jnp.where(left, 0, num_tail))
+            return now, jax.lax.cond(left, unbegun, lambda now: jnp.zeros_like(pending), now)
 
         return jax.lax.while_loop(goes_on, body, (now, pending))[0]
 

@@ -87,7 +87,7 @@ def brax(
 def brax_environment(env_name: str, backend: str) -> Environment:
     """The bare environment: no auto-reset, no episode wrapper; the rollout does both."""
     check_name("backend", backend, get_args(Backend))
-    with _quiet():
+    with quiet():
         from brax import envs
         from brax.envs import _envs as registered  # Brax offers no public way to list them
 
@@ -116,7 +116,7 @@ def brax_environment(env_name: str, backend: str) -> Environment:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Brax and mujoco print and warn on import and on creation, and mujoco writes a log file."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Brax System, piplines")

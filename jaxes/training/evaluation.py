@@ -10,7 +10,7 @@ from jax import Array
 
 from jaxes import core, parallel
 from jaxes.core import Population, Problem, Strategy, TrainState
-from jaxes.training.trainer import keys_of, summarize
+from jaxes.training.trainer import keys_of, summarize, with_zero_mean
 
 
 class EvaluationResult(NamedTuple):
@@ -74,8 +74,7 @@ def evaluate(
         return {"test/returns": returns[:num_episodes], "test/diverged": np.asarray(diverged)}
 
     tested = run_tests(state)
-    strategy_state = strategy.init(jnp.zeros_like(state.strategy.mean))
-    zero = parallel.place(state._replace(strategy=strategy_state))
+    zero = with_zero_mean(strategy, state)
     return EvaluationResult(
         generation=generation,
         **summarize(tested),

@@ -144,10 +144,8 @@ def train(
             raise KeyboardInterrupt(f"stopped at generation {generation}, {saved}")
 
         # Of the same program: episodes that no decision of the run has seen.
-        zeros = jax.jit(strategy.init)(jnp.zeros_like(state.strategy.mean))
-        zero = parallel.place(state._replace(strategy=zeros))
         _, _, test = run_chunk(state, 0, True, test_key)
-        _, _, floor = run_chunk(zero, 0, True, test_key)
+        _, _, floor = run_chunk(with_zero_mean(strategy, state), 0, True, test_key)
         return TrainResult(
             state=state,
             run_dir=record.directory,
@@ -163,6 +161,12 @@ def train(
 def keys_of(seed: int) -> Array:
     """The three keys of a run: of its start, its generations, and tests of its result."""
     return jax.random.split(jax.random.key(seed), 3)
+
+
+def with_zero_mean(strategy: Strategy, state: TrainState) -> TrainState:
+    """The state whose mean is the zero policy, the floor that scores are reported beside."""
+    zeros = jax.jit(strategy.init)(jnp.zeros_like(state.strategy.mean))
+    return parallel.place(state._replace(strategy=zeros))
 
 
 def summarize(test: dict[str, np.ndarray]) -> dict[str, Any]:
