@@ -203,8 +203,8 @@ def _list(options: Any, console: Console) -> None:
 
     show("strategies", {name: _first_line(make) for name, make in jaxes.STRATEGIES.items()})
     show("environments (problem.name: brax)", jaxes.problems.ENVIRONMENTS)
-    others = {name: make for name, make in jaxes.problems.PROBLEMS.items() if name != "brax"}
-    show("functions (problem.name)", {name: _first_line(make) for name, make in others.items()})
+    problems = {name: _first_line(make) for name, make in jaxes.problems.PROBLEMS.items()}
+    show("problems (problem.name)", problems)
     show("configs", {path.stem: config.comment(path) for path in config.bundled()})
 
 

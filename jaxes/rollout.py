@@ -5,8 +5,13 @@ writes the result and takes the next job from the queue, until all jobs are done
 follows the steps that episodes really take, and memory follows the lanes: nothing is stacked over
 time, and a member's parameters exist only while one of its episodes runs. Results do not depend on
 which lane ran a job.
+
+When the queue is empty and few episodes are left, wide steps would be spent on empty lanes. The
+last episodes are therefore moved together into blocks of few lanes, and only blocks that hold an
+episode step on.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,32 +21,25 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxes import parallel
+from jaxes.environment import Environment, EnvState
 from jaxes.policies import Params, PolicyState
 
-EnvState = Any
 
-
-class Environment(NamedTuple):
-    """One episode's physics, pure and for a single episode; the engine batches it.
+class Jobs(NamedTuple):
+    """The episodes to run: job j starts from `keys[episode[j]]` and acts with its own parameters.
 
     Attributes:
-      reset: `(key) -> (env_state, observation [O])`.
-      step: `(env_state, action [A]) -> (env_state, observation [O], reward [], done bool [])`.
-      observation_size: O.
-      action_size: A.
+      pending: bool `[J]`, which of the jobs 0 to J - 1 to run; may be traced.
+      keys: `[K]`, the key of each episode; the environment is reset once a key, not once a job.
+      episode: int32 `[J]`, which of the keys a job starts from.
+      params: `(jobs int32 [M]) -> Params` with the leading axis [M]; called when jobs begin, never
+        per step.
     """
 
-    reset: Callable[[Array], tuple[EnvState, Array]]
-    step: Callable[[EnvState, Array], tuple[EnvState, Array, Array, Array]]
-    observation_size: int
-    action_size: int
-
-
-class Job(NamedTuple):
-    """What an episode starts from: its key and the parameters that act in it."""
-
-    key: Array
-    params: Params
+    pending: Array
+    keys: Array
+    episode: Array
+    params: Callable[[Array], Params]
 
 
 class Moments(NamedTuple):
@@ -67,18 +65,6 @@ class Episode(NamedTuple):
     moments: Moments
 
 
-class Lanes(NamedTuple):
-    """The episodes in progress; every leaf has the leading axis [L]."""
-
-    job: Array
-    active: Array
-    env_state: EnvState
-    observation: Array
-    policy_state: PolicyState
-    params: Params
-    episode: Episode
-
-
 class RolloutResult(NamedTuple):
     """Results of all jobs, and how well the lanes were used.
 
@@ -91,55 +77,40 @@ class RolloutResult(NamedTuple):
     utilization: Array
 
 
-class Progress(NamedTuple):
-    """Where a device's loop is.
-
-    Attributes:
-      lanes: the episodes in progress, or ended and not yet written down.
-      results: `Episode` [J] of those that were.
-      queue: int32 [J + R], this device's jobs; J after the last.
-      queued: int32 [], how many there are.
-      taken: int32 [], how many of them have begun.
-      steps: int32 [], steps since the queues were last divided.
-      lane_steps: float32 [], simulated steps of all lanes, idle ones included.
-    """
-
-    lanes: Lanes
-    results: Episode
-    queue: Array
-    queued: Array
-    taken: Array
-    steps: Array
-    lane_steps: Array
-
-
 class Width(NamedTuple):
     """How many episodes a device handles at once.
 
     Attributes:
       lanes: episodes that step side by side.
-      tail: those at the end, when the queue is empty and no more than these are left.
       refill: episodes that begin at once; lanes wait until so many have ended.
+      tail: the last episodes, when the queue is empty and no more than these are left.
+      block: how many of those step side by side.
       sync: steps between two divisions of the pending jobs among the devices.
     """
 
     lanes: int
-    tail: int
     refill: int
+    tail: int
+    block: int
     sync: int = 100
 
     @classmethod
     def of(cls, lanes: int) -> "Width":
         """What was measured to suit that many lanes."""
-        return cls(lanes, tail=lanes // 8 if lanes >= 64 else 0, refill=-(-lanes // 8))
+        few = lanes < 4 * BLOCK
+        tail = 0 if few else lanes * 5 // 8 // BLOCK * BLOCK
+        return cls(lanes, refill=min(lanes, 8), tail=tail, block=BLOCK)
+
+
+BLOCK = 8
+BLOCK_STEPS = 25  # of one block before the next one's turn
 
 
 def rollout(
     environment: Environment,
     act: Callable[[Params, PolicyState, Array], tuple[Array, PolicyState]],
     initial_policy_state: PolicyState,
-    start: Callable[[Array], Job],
-    pending: Array,
+    jobs: Jobs,
     *,
     width: Width,
     episode_length: int,
@@ -151,37 +122,134 @@ def rollout(
       environment: the physics.
       act: `(params, policy_state, observation [O]) -> (action [A], policy_state)`.
       initial_policy_state: the policy's memory at the start of an episode.
-      start: `(jobs int32 [M]) -> Job` with the leading axis [M]; called on refill, never per step.
-      pending: bool `[J]`, which of the jobs 0 to J - 1 to run; may be traced.
+      jobs: the episodes.
       width: how many at once.
       episode_length: an episode ends after this many steps.
       centre: `[O]`, about which observation moments are taken (near their mean, for precision).
     """
-    num_jobs = pending.size  # also the number that stands for no job
-    num_lanes, num_tail, num_refill = width.lanes, width.tail, min(width.refill, width.lanes)
+    simulator = _Simulator(
+        environment,
+        act,
+        initial_policy_state,
+        jobs,
+        width,
+        episode_length,
+        centre,
+        starts=_reset(environment, jobs, width.refill),
+    )
+    now = simulator.run_wide(simulator.begin())
+    if width.tail:
+        now = simulator.run_tail(now)
+    results = simulator.write(now.results, now.lanes)
+    # Each job was run on one device and is zero on all others: the sum is exact.
+    diverged = results.diverged.astype(jnp.int32)
+    episodes, lane_steps = parallel.all_sum((results._replace(diverged=diverged), now.lane_steps))
+    episodes = episodes._replace(diverged=episodes.diverged > 0)
+    useful_steps = jnp.sum(episodes.length.astype(jnp.float32))
+    return RolloutResult(episodes, useful_steps / jnp.maximum(lane_steps, 1))
 
-    def begin(jobs: Array) -> Lanes:
-        keys, params = start(jobs)
-        env_state, observation = jax.vmap(environment.reset)(keys)
-        return Lanes(
+
+class _Lanes(NamedTuple):
+    """The episodes in progress; every leaf has the leading axis [L]."""
+
+    job: Array
+    active: Array
+    env_state: EnvState
+    observation: Array
+    policy_state: PolicyState
+    params: Params
+    episode: Episode
+
+
+class _Progress(NamedTuple):
+    """Where a device is.
+
+    Attributes:
+      lanes: the episodes in progress, or ended and not yet written down.
+      results: `Episode` [J] of the jobs that ended.
+      queue: int32 [J + R], this device's jobs; J after the last.
+      queued: int32 [], how many there are.
+      taken: int32 [], how many of them have begun.
+      steps: int32 [], steps since the queues were last divided.
+      lane_steps: float32 [], simulated steps of all lanes, idle ones included.
+    """
+
+    lanes: _Lanes
+    results: Episode
+    queue: Array
+    queued: Array
+    taken: Array
+    steps: Array
+    lane_steps: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class _Simulator:
+    """The arguments of `rollout`, what `Environment.reset` made of each key (leading axis [K]), and
+    what a device does with them."""
+
+    environment: Environment
+    act: Callable[[Params, PolicyState, Array], tuple[Array, PolicyState]]
+    initial_policy_state: PolicyState
+    jobs: Jobs
+    width: Width
+    episode_length: int
+    centre: Array
+    starts: tuple[EnvState, Array]
+
+    @property
+    def num_jobs(self) -> int:
+        """J, also the number that stands for no job."""
+        return self.jobs.pending.size
+
+    def begin(self) -> _Progress:
+        """No episode has begun: all lanes are ended ones, so that any refill is like the first."""
+        no_jobs = jnp.full(self.width.lanes, self.num_jobs, jnp.int32)
+        lanes = _zeros(jax.eval_shape(self._start, no_jobs), self.jobs.keys[0])
+        zero = jnp.zeros((), jnp.int32)
+        return _Progress(
+            lanes=lanes._replace(job=no_jobs),
+            results=self._no_episodes(self.num_jobs),
+            queue=jnp.zeros(self.num_jobs + self.width.refill, jnp.int32),
+            queued=zero,
+            taken=zero,
+            steps=zero,
+            lane_steps=jnp.zeros((), jnp.float32),
+        )
+
+    def _start(self, jobs: Array) -> _Lanes:
+        """Lanes in which these jobs [M] begin."""
+        episode = self.jobs.episode.at[jobs].get(mode="clip")
+        env_state, observation = _take(self.starts, episode)
+        return _Lanes(
             job=jobs,
-            active=jobs < num_jobs,
+            active=jobs < self.num_jobs,
             env_state=env_state,
             observation=observation,
             policy_state=jax.tree.map(
-                lambda leaf: jnp.broadcast_to(leaf, (jobs.size, *leaf.shape)), initial_policy_state
+                lambda leaf: jnp.broadcast_to(leaf, (jobs.size, *leaf.shape)),
+                self.initial_policy_state,
             ),
-            params=params,
-            episode=_zero_episodes(jobs.size, environment.observation_size),
+            params=self.jobs.params(jobs),
+            episode=self._no_episodes(jobs.size),
         )
 
-    def step_lane(lane: Lanes) -> Lanes:
-        action, policy_state = act(lane.params, lane.policy_state, lane.observation)
-        env_state, observation, reward, done = environment.step(lane.env_state, action)
+    def _no_episodes(self, count: int) -> Episode:
+        sums = jnp.zeros((count, self.centre.size), jnp.float32)
+        return Episode(
+            total_reward=jnp.zeros(count, jnp.float32),
+            length=jnp.zeros(count, jnp.int32),
+            diverged=jnp.zeros(count, bool),
+            moments=Moments(sums, sums),
+        )
+
+    def _step_lane(self, lane: _Lanes) -> _Lanes:
+        action, policy_state = self.act(lane.params, lane.policy_state, lane.observation)
+        env_state, observation, reward, done = self.environment.step(lane.env_state, action)
 
         finite = jnp.isfinite(reward) & jnp.all(jnp.isfinite(observation))
         observed = jnp.isfinite(lane.observation)  # always, unless the reset itself diverged
-        deviation = jnp.where(observed, lane.observation - centre, 0).astype(jnp.float32)
+        deviation = jnp.where(observed, lane.observation - self.centre, 0).astype(jnp.float32)
         so_far = lane.episode
         episode = Episode(
             total_reward=so_far.total_reward + jnp.where(finite, reward, 0).astype(jnp.float32),
@@ -189,8 +257,8 @@ def rollout(
             diverged=~finite,
             moments=Moments(so_far.moments.first + deviation, so_far.moments.second + deviation**2),
         )
-        ended = done | ~finite | (episode.length >= episode_length)
-        return Lanes(
+        ended = done | ~finite | (episode.length >= self.episode_length)
+        return _Lanes(
             job=lane.job,
             active=lane.active & ~ended,
             env_state=env_state,
@@ -201,56 +269,44 @@ def rollout(
             episode=jax.tree.map(partial(jnp.where, lane.active), episode, so_far),
         )
 
-    def step(now: Progress) -> Progress:
+    def _step(self, now: _Progress) -> _Progress:
         return now._replace(
-            lanes=jax.vmap(step_lane)(now.lanes),
+            lanes=jax.vmap(self._step_lane)(now.lanes),
             steps=now.steps + 1,
-            lane_steps=now.lane_steps + now.lanes.job.size,
+            lane_steps=now.lane_steps + self.width.lanes,
         )
 
-    def free_lanes(now: Progress) -> Array:
-        return num_lanes - jnp.sum(now.lanes.active, dtype=jnp.int32)
+    def _free_lanes(self, now: _Progress) -> Array:
+        return self.width.lanes - jnp.sum(now.lanes.active, dtype=jnp.int32)
 
-    def can_refill(now: Progress) -> Array:
+    def _can_refill(self, now: _Progress) -> Array:
         waiting = now.queued - now.taken
-        return (waiting > 0) & (free_lanes(now) >= jnp.minimum(waiting, num_refill))
+        return (waiting > 0) & (self._free_lanes(now) >= jnp.minimum(waiting, self.width.refill))
 
-    def refill(now: Progress) -> Progress:
+    def _refill(self, now: _Progress) -> _Progress:
         """Writes down what the first ended lanes did, and begins the next jobs in them."""
-        ended = ~now.lanes.active
-        results = write(now.results, first_lanes(now.lanes, ended, num_refill))
-        jobs = jax.lax.dynamic_slice_in_dim(now.queue, now.taken, num_refill)
-        new, position = begin(jobs), jnp.cumsum(ended, dtype=jnp.int32) - 1
-        lanes = jax.tree.map(
-            lambda new, old: _where_lane(
-                ended & (position < num_refill), new[jnp.minimum(position, num_refill - 1)], old
-            ),
-            new,
-            now.lanes,
-        )
-        taken = jnp.minimum(now.taken + num_refill, now.queued)
-        return now._replace(lanes=lanes, results=results, taken=taken)
-
-    def write(results: Episode, lanes: Lanes) -> Episode:
-        return jax.tree.map(
-            lambda all_jobs, lane: all_jobs.at[lanes.job].set(lane, mode="drop"),
-            results,
-            lanes.episode,
+        size = self.width.refill
+        which = jnp.nonzero(~now.lanes.active, size=size, fill_value=self.width.lanes)[0]
+        jobs = jax.lax.dynamic_slice_in_dim(now.queue, now.taken, size)
+        return now._replace(
+            lanes=_put(now.lanes, which, self._start(jobs)),
+            results=self.write(now.results, self._lanes_at(now.lanes, which)),
+            taken=jnp.minimum(now.taken + size, now.queued),
         )
 
-    def first_lanes(lanes: Lanes, chosen: Array, count: int) -> Lanes:
-        """The first `count` of the chosen lanes; where there are fewer, lanes without a job."""
-        which = jnp.nonzero(chosen, size=count, fill_value=num_lanes)[0]
-        lanes = jax.tree.map(lambda leaf: leaf.at[which].get(mode="clip"), lanes)
-        return lanes._replace(
-            job=jnp.where(which < num_lanes, lanes.job, num_jobs),
-            active=lanes.active & (which < num_lanes),
-        )
+    def write(self, results: Episode, lanes: _Lanes) -> Episode:
+        return _put(results, lanes.job, lanes.episode)
 
-    def share(now: Progress, pending: Array) -> Progress:
+    def _lanes_at(self, lanes: _Lanes, which: Array) -> _Lanes:
+        """These lanes [M]; where there is no such lane, one without a job."""
+        taken, real = _take(lanes, which), which < lanes.job.size
+        job = jnp.where(real, taken.job, self.num_jobs)
+        return taken._replace(job=job, active=taken.active & real)
+
+    def _share(self, now: _Progress, pending: Array) -> _Progress:
         """Divides the pending jobs among the devices."""
         mine = parallel.divide(pending)
-        queue = jnp.nonzero(mine, size=num_jobs + num_refill, fill_value=num_jobs)[0]
+        queue = jnp.nonzero(mine, size=now.queue.size, fill_value=self.num_jobs)[0]
         return now._replace(
             queue=queue.astype(jnp.int32),
             queued=jnp.sum(mine, dtype=jnp.int32),
@@ -258,92 +314,118 @@ def rollout(
             steps=jnp.zeros((), jnp.int32),
         )
 
-    def exceeds_lanes(now: Progress) -> Array:
+    def _exceeds_lanes(self, now: _Progress) -> Array:
         """Whether any device's queue is longer than its free lanes: bool [], on all the same."""
-        return parallel.all_sum((now.queued > free_lanes(now)).astype(jnp.int32)) > 0
+        return parallel.all_sum((now.queued > self._free_lanes(now)).astype(jnp.int32)) > 0
 
-    def unbegun(now: Progress) -> Array:
+    def _unbegun(self, now: _Progress) -> Array:
         """The jobs that no device has begun: bool [J], the same on all of them."""
         position = jnp.arange(now.queue.size)
         left = (position >= now.taken) & (position < now.queued)
-        return parallel.all_sum(jnp.zeros(num_jobs, jnp.int32).at[now.queue].add(left)) > 0
+        mine = jnp.zeros(self.num_jobs, jnp.int32).at[now.queue].add(left)
+        return parallel.all_sum(mine) > 0
 
-    def work(now: Progress, until: Array) -> Progress:
+    def _work(self, now: _Progress, until: Array) -> _Progress:
         """Steps and refills until the next division, or until only `until` episodes are left."""
 
-        def busy(now: Progress) -> Array:
+        def busy(now: _Progress) -> Array:
             active = jnp.sum(now.lanes.active, dtype=jnp.int32)
-            return (now.steps < width.sync) & ((active > until) | (now.taken < now.queued))
+            return (now.steps < self.width.sync) & ((active > until) | (now.taken < now.queued))
 
-        def steps(now: Progress) -> Progress:
-            return jax.lax.while_loop(lambda now: busy(now) & ~can_refill(now), step, now)
+        def steps(now: _Progress) -> _Progress:
+            return jax.lax.while_loop(
+                lambda now: busy(now) & ~self._can_refill(now), self._step, now
+            )
 
-        def refills(now: Progress) -> Progress:
-            return jax.lax.while_loop(can_refill, refill, now)
+        def refills(now: _Progress) -> _Progress:
+            return jax.lax.while_loop(self._can_refill, self._refill, now)
 
         return jax.lax.while_loop(busy, lambda now: steps(refills(now)), now)
 
-    def run_wide(now: Progress, pending: Array) -> Progress:
-        def goes_on(carry: tuple[Progress, Array]) -> Array:
-            now, pending = carry
-            return jnp.any(pending) | (jnp.sum(now.lanes.active) > num_tail)
+    def run_wide(self, now: _Progress) -> _Progress:
+        """Until no job is pending and no more than the tail's episodes are left."""
+        tail = self.width.tail
 
-        def body(carry: tuple[Progress, Array]) -> tuple[Progress, Array]:
+        def goes_on(carry: tuple[_Progress, Array]) -> Array:
             now, pending = carry
-            now = share(now, pending)
+            return jnp.any(pending) | (jnp.sum(now.lanes.active) > tail)
+
+        def body(carry: tuple[_Progress, Array]) -> tuple[_Progress, Array]:
+            now, pending = carry
+            now = self._share(now, pending)
             # Only while something is pending, which all devices know of alike, do they meet.
-            left = jax.lax.cond(jnp.any(pending), exceeds_lanes, lambda now: False, now)
-            now = work(now, jnp.where(left, 0, num_tail))
-            return now, jax.lax.cond(left, unbegun, lambda now: jnp.zeros_like(pending), now)
+            left = jax.lax.cond(jnp.any(pending), self._exceeds_lanes, lambda now: False, now)
+            now = self._work(now, jnp.where(left, 0, tail))
+            nothing = jnp.zeros_like(pending)
+            return now, jax.lax.cond(left, self._unbegun, lambda now: nothing, now)
 
-        return jax.lax.while_loop(goes_on, body, (now, pending))[0]
+        return jax.lax.while_loop(goes_on, body, (now, self.jobs.pending))[0]
 
-    def run_tail(now: Progress) -> Progress:
-        """The last episodes, in fewer lanes."""
-        last = first_lanes(now.lanes, now.lanes.active, num_tail)
-        now = now._replace(lanes=last, results=write(now.results, now.lanes))
-        now = jax.lax.while_loop(lambda now: jnp.any(now.lanes.active), step, now)
-        return now._replace(results=write(now.results, now.lanes))
+    def run_tail(self, now: _Progress) -> _Progress:
+        """The last episodes to their ends, in blocks."""
+        size = self.width.block
+        results = self.write(now.results, now.lanes)
+        which = jnp.nonzero(now.lanes.active, size=self.width.tail, fill_value=self.width.lanes)[0]
+        lanes = self._lanes_at(now.lanes, which)
 
-    # All lanes begin as ended, so that the first refill is like any other (and compiled once).
-    no_jobs = jnp.full(num_lanes, num_jobs, jnp.int32)
-    any_key = start(no_jobs[:1]).key[0]
+        def run_block(carry: tuple[_Lanes, Array], i: Array, most: Array) -> tuple[_Lanes, Array]:
+            lanes, lane_steps = carry
+            which = i * size + jnp.arange(size)
+            block, steps = jax.lax.while_loop(
+                lambda carry: jnp.any(carry[0].active) & (carry[1] < most),
+                lambda carry: (jax.vmap(self._step_lane)(carry[0]), carry[1] + 1),
+                (_take(lanes, which), jnp.zeros((), jnp.int32)),
+            )
+            return _put(lanes, which, block), lane_steps + steps * size
+
+        def run_blocks(carry: tuple[_Lanes, Array]) -> tuple[_Lanes, Array]:
+            lanes, lane_steps = carry
+            lanes = _take(lanes, jnp.argsort(~lanes.active))  # the active ones come first
+            num_blocks = -(-jnp.sum(lanes.active) // size)
+            most = jnp.where(num_blocks > 1, BLOCK_STEPS, self.episode_length)
+            return jax.lax.fori_loop(
+                0, num_blocks, lambda i, carry: run_block(carry, i, most), (lanes, lane_steps)
+            )
+
+        lanes, lane_steps = jax.lax.while_loop(
+            lambda carry: jnp.any(carry[0].active), run_blocks, (lanes, now.lane_steps)
+        )
+        return now._replace(lanes=lanes, results=results, lane_steps=lane_steps)
+
+
+def _reset(environment: Environment, jobs: Jobs, size: int) -> tuple[EnvState, Array]:
+    """The first state and observation for each key that a pending job needs, `size` at a time."""
+    needed = jnp.zeros(jobs.keys.size, bool).at[jobs.episode].max(jobs.pending)
+    reset = jax.vmap(environment.reset)
+
+    def fill(i: Array, starts: tuple[EnvState, Array]) -> tuple[EnvState, Array]:
+        which = i * size + jnp.arange(size)
+        return jax.lax.cond(
+            jnp.any(needed.at[which].get(mode="fill", fill_value=False)),
+            lambda: _put(starts, which, reset(_take(jobs.keys, which))),
+            lambda: starts,
+        )
+
+    starts = _zeros(jax.eval_shape(reset, jobs.keys), jobs.keys[0])
+    return jax.lax.fori_loop(0, -(-jobs.keys.size // size), fill, starts)
+
+
+def _zeros(shapes: Any, key: Array) -> Any:
+    """Zeros of these shapes; where a leaf holds keys, this one."""
 
     def blank(leaf: jax.ShapeDtypeStruct) -> Array:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):  # an environment may keep one
-            return jnp.broadcast_to(any_key, leaf.shape)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jnp.broadcast_to(key, leaf.shape)
         return jnp.zeros(leaf.shape, leaf.dtype)
 
-    now = Progress(
-        lanes=jax.tree.map(blank, jax.eval_shape(begin, no_jobs))._replace(job=no_jobs),
-        results=_zero_episodes(num_jobs, environment.observation_size),
-        queue=jnp.zeros(num_jobs + num_refill, jnp.int32),
-        queued=jnp.zeros((), jnp.int32),
-        taken=jnp.zeros((), jnp.int32),
-        steps=jnp.zeros((), jnp.int32),
-        lane_steps=jnp.zeros((), jnp.float32),
-    )
-    now = run_wide(now, pending)
-    now = run_tail(now) if num_tail else now._replace(results=write(now.results, now.lanes))
-    # Each job was run on one device and is zero on all others: the sum is exact.
-    diverged = now.results.diverged.astype(jnp.int32)
-    episodes, lane_steps = parallel.all_sum(
-        (now.results._replace(diverged=diverged), now.lane_steps)
-    )
-    episodes = episodes._replace(diverged=episodes.diverged > 0)
-    useful_steps = jnp.sum(episodes.length.astype(jnp.float32))
-    return RolloutResult(episodes, useful_steps / jnp.maximum(lane_steps, 1))
+    return jax.tree.map(blank, shapes)
 
 
-def _zero_episodes(count: int, observation_size: int) -> Episode:
-    return Episode(
-        total_reward=jnp.zeros(count, jnp.float32),
-        length=jnp.zeros(count, jnp.int32),
-        diverged=jnp.zeros(count, bool),
-        moments=Moments(*(jnp.zeros((count, observation_size), jnp.float32) for _ in range(2))),
-    )
+def _take(tree: Any, which: Array) -> Any:
+    """The rows `which` [M] of every leaf; the last one where there is no such row."""
+    return jax.tree.map(lambda leaf: leaf.at[which].get(mode="clip"), tree)
 
 
-def _where_lane(condition: Array, new: Array, old: Array) -> Array:
-    """`where` with a condition [L] over leaves [L, ...]."""
-    return jnp.where(condition.reshape(condition.shape + (1,) * (new.ndim - 1)), new, old)
+def _put(tree: Any, which: Array, rows: Any) -> Any:
+    """Puts rows [M] at `which` [M], but for those where there is no such row."""
+    return jax.tree.map(lambda leaf, new: leaf.at[which].set(new, mode="drop"), tree, rows)

@@ -9,8 +9,9 @@ import pytest
 
 import jaxes
 from jaxes.core import Population
+from jaxes.environment import Environment
 from jaxes.problems.policy_search import ObservationStatistics, merge, normalize, policy_search
-from jaxes.rollout import Environment, Episode, Job, Moments, Width, rollout
+from jaxes.rollout import Episode, Jobs, Moments, Width, rollout
 
 EPISODE_LENGTH = 20
 
@@ -46,7 +47,7 @@ def walk(breaks_at=None, limit=np.inf):
         observation = jnp.where(jnp.abs(state.position) > limit, jnp.nan, observe(state))
         return state, observation, reward, state.steps_left == 0
 
-    return Environment(reset, step, observation_size=2, action_size=1)
+    return Environment(reset, step, action_size=1)
 
 
 def act(params, policy_state, observation):
@@ -70,14 +71,26 @@ def by_hand(key, param, breaks_at=None):
     return total, length, False, np.array(observations)
 
 
-def start(jobs):
-    keys = jax.vmap(lambda job: jax.random.fold_in(jax.random.key(0), job))(jobs)
-    return Job(keys, 0.01 * jobs.astype(jnp.float32))
+def jobs_of(pending):
+    """Job j starts from key j // 2 and acts with the parameter j / 100."""
+    number = jnp.arange(pending.size)
+    return Jobs(
+        pending=pending,
+        keys=jax.vmap(lambda episode: jax.random.fold_in(jax.random.key(0), episode))(number),
+        episode=number // 2,
+        params=lambda jobs: 0.01 * jobs.astype(jnp.float32),
+    )
 
 
 @pytest.mark.parametrize(
     "width",
-    [Width(1, 0, 1), Width(3, 0, 2, 7), Width(8, 3, 3, 1), Width(16, 8, 16), Width(40, 8, 8, 5)],
+    [
+        Width(1, refill=1, tail=0, block=8),
+        Width(3, refill=2, tail=0, block=1, sync=7),
+        Width(8, refill=3, tail=3, block=2, sync=1),
+        Width(16, refill=16, tail=8, block=8),
+        Width(40, refill=8, tail=33, block=4, sync=5),
+    ],
 )
 @pytest.mark.parametrize("queue", [(0, 40), (10, 30), (39, 40), (5, 5)])
 def test_every_pending_job_runs_to_its_end(width, queue):
@@ -86,8 +99,7 @@ def test_every_pending_job_runs_to_its_end(width, queue):
         walk(breaks_at=4),
         act,
         jnp.zeros(()),
-        start,
-        (queue[0] <= jnp.arange(40)) & (jnp.arange(40) < queue[1]),
+        jobs_of((queue[0] <= jnp.arange(40)) & (jnp.arange(40) < queue[1])),
         width=width,
         episode_length=EPISODE_LENGTH,
         centre=centre,
@@ -97,7 +109,7 @@ def test_every_pending_job_runs_to_its_end(width, queue):
         if not queue[0] <= job < queue[1]:
             assert episodes.length[job] == 0
             continue
-        key = jax.random.fold_in(jax.random.key(0), job)
+        key = jax.random.fold_in(jax.random.key(0), job // 2)
         total, length, diverged, observations = by_hand(key, 0.01 * job, breaks_at=4)
         assert episodes.length[job] == length
         assert episodes.diverged[job] == diverged
@@ -119,13 +131,14 @@ def test_steps_follow_the_episodes_not_their_bound():
         walk(),
         act,
         jnp.zeros(()),
-        start,
-        jnp.ones(5, bool),
-        width=Width(5, 0, 1, 10**9),
+        jobs_of(jnp.ones(5, bool)),
+        width=Width(5, refill=1, tail=0, block=1, sync=10**9),
         episode_length=10**9,
         centre=jnp.zeros(2),
     )
-    lengths = [walk().reset(jax.random.fold_in(jax.random.key(0), job))[0][1] for job in range(5)]
+    lengths = [
+        walk().reset(jax.random.fold_in(jax.random.key(0), job // 2))[0][1] for job in range(5)
+    ]
     np.testing.assert_array_equal(result.episodes.length, lengths)
     np.testing.assert_allclose(result.utilization, np.mean(lengths) / np.max(lengths), rtol=1e-6)
 

@@ -6,14 +6,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
-import jax
 from jax import Array
 
 from jaxes.checks import check_name
 from jaxes.core import Problem
+from jaxes.environment import Environment
 from jaxes.policies import PolicyFactory, mlp
 from jaxes.problems.policy_search import policy_search
-from jaxes.rollout import Environment
 
 Backend = Literal["spring", "positional", "generalized", "mjx"]
 
@@ -94,10 +93,6 @@ def brax_environment(env_name: str, backend: str) -> Environment:
         check_name("env_name", env_name, sorted(registered))
         try:
             env = envs.get_environment(env_name, backend=backend)
-            # Shapes alone: `env.observation_size` would run a whole reset eagerly.
-            state = jax.eval_shape(env.reset, jax.random.key(0))
-            action = jax.ShapeDtypeStruct((env.action_size,), state.obs.dtype)
-            jax.eval_shape(env.step, state, action)
         except Exception as error:
             raise ValueError(
                 f"env_name: brax's {env_name!r} fails in its own code on backend {backend!r}: "
@@ -112,7 +107,7 @@ def brax_environment(env_name: str, backend: str) -> Environment:
         state = env.step(state, action)
         return state, state.obs, state.reward, state.done.astype(bool)
 
-    return Environment(reset, step, state.obs.shape[-1], env.action_size)
+    return Environment(reset, step, env.action_size, f"env_name {env_name!r} on {backend!r}")
 
 
 @contextlib.contextmanager

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from jaxes import parallel
 from jaxes.checks import check, check_count, check_number, check_positive
 from jaxes.core import Evaluation, Population, Problem
+from jaxes.environment import Environment, observation_size
 from jaxes.policies import Params, PolicyFactory, PolicyState
-from jaxes.rollout import Environment, Episode, Job, Width, rollout
+from jaxes.rollout import Episode, Jobs, Width, rollout
 
 
 class HParams(NamedTuple):
@@ -34,8 +36,6 @@ class State(NamedTuple):
 
 # Lanes that fill a device: more leave a CPU core's cache, fewer leave a GPU idle.
 LANES = {"cpu": 64, "gpu": 8192, "tpu": 8192}
-
-
 MIN_VARIANCE = 1e-4  # of an observation that hardly varies, so that it is not blown up
 
 
@@ -70,7 +70,8 @@ def policy_search(
     check_number("alive_bonus", alive_bonus)
     check("policy", policy, callable(policy), "made by a function of jaxes.policies, such as mlp")
 
-    network = policy(environment.observation_size, environment.action_size)
+    num_observations = observation_size(environment)
+    network = policy(num_observations, environment.action_size)
     template = jax.eval_shape(network.init, jax.random.key(0))
     unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template))[
         1
@@ -79,7 +80,7 @@ def policy_search(
     defaults = HParams(alive_bonus, observation_clip)
 
     def init(key: Array, hparams: HParams = defaults) -> State:
-        sizes = ((), environment.observation_size, environment.observation_size)
+        sizes = ((), num_observations, num_observations)
         return State(
             observations=ObservationStatistics(*(jnp.zeros(size, jnp.float32) for size in sizes)),
             hparams=jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), hparams),
@@ -92,19 +93,22 @@ def policy_search(
         # Jobs: member-major the population's episodes, then the mean's test episodes.
         num_train_jobs = population.size * num_episodes
         num_jobs = num_train_jobs + num_test_episodes
-        pending = (jnp.arange(num_jobs) >= num_train_jobs) == jnp.asarray(test)
+        # Test episodes are numbered on from the population's, so that they are fresh.
+        episodes = jnp.arange(num_episodes + num_test_episodes, dtype=jnp.int32)
+        train_episodes, test_episodes = jnp.split(episodes, [num_episodes])
 
-        lanes = num_lanes or LANES.get(jax.default_backend(), 1024)
-
-        def start(jobs: Array) -> Job:
-            is_test = jobs >= num_train_jobs
+        def params(jobs: Array) -> Params:
             members = jnp.minimum(jobs // num_episodes, population.size - 1)
+            is_test = jobs >= num_train_jobs
             solutions = jnp.where(is_test[:, None], population.mean, population(members))
-            # Test episodes are numbered on from the population's, so that they are fresh.
-            test_episodes = jobs - num_train_jobs + num_episodes
-            episodes = jnp.where(is_test, test_episodes, jobs % num_episodes)
-            keys = jax.vmap(partial(jax.random.fold_in, key))(episodes)
-            return Job(keys, jax.vmap(unravel)(solutions))
+            return jax.vmap(unravel)(solutions)
+
+        jobs = Jobs(
+            pending=(jnp.arange(num_jobs) >= num_train_jobs) == jnp.asarray(test),
+            keys=jax.vmap(partial(jax.random.fold_in, key))(episodes),
+            episode=jnp.concatenate([jnp.tile(train_episodes, population.size), test_episodes]),
+            params=params,
+        )
 
         def act(
             params: Params, policy_state: PolicyState, observation: Array
@@ -115,18 +119,17 @@ def policy_search(
                 observation = jnp.clip(observation, -clip, clip)
             return network.apply(params, policy_state, observation)
 
-        episodes, utilization = rollout(
+        results, utilization = rollout(
             environment,
             act,
             network.initial_state,
-            start,
-            pending,
-            width=Width.of(min(lanes, num_train_jobs)),
+            jobs,
+            width=Width.of(suitable_lanes(num_train_jobs) if num_lanes is None else num_lanes),
             episode_length=episode_length,
             centre=problem_state.observations.mean,
         )
 
-        train = jax.tree.map(lambda leaf: leaf[:num_train_jobs], episodes)
+        train = jax.tree.map(lambda leaf: leaf[:num_train_jobs], results)
         score = train.total_reward - problem_state.hparams.alive_bonus * train.length
         score = jnp.where(train.diverged, jnp.nan, score)
         returns = jnp.where(train.diverged, jnp.nan, train.total_reward)
@@ -138,8 +141,8 @@ def policy_search(
             "rollout/episode_length": train.length.mean(),
             "rollout/diverged": train.diverged.sum(),
             "rollout/utilization": utilization,
-            "test/returns": episodes.total_reward[num_train_jobs:],
-            "test/diverged": episodes.diverged[num_train_jobs:].sum(),
+            "test/returns": results.total_reward[num_train_jobs:],
+            "test/diverged": results.diverged[num_train_jobs:].sum(),
         }
         observations = merge(problem_state.observations, train)
         return Evaluation(
@@ -152,6 +155,13 @@ def policy_search(
         return ravel_pytree(network.init(key))[0]
 
     return Problem(init, evaluate, initial_mean, defaults)
+
+
+def suitable_lanes(num_jobs: int) -> int:
+    """As many lanes as fill a device, or as its share of the jobs fills in equal rounds."""
+    share = -(-num_jobs // parallel.num_devices())
+    rounds = -(-share // LANES.get(jax.default_backend(), 1024))
+    return -(-share // rounds // 8) * 8
 
 
 def normalize(observation: Array, statistics: ObservationStatistics) -> Array:

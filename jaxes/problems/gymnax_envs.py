@@ -1,0 +1,113 @@
+"""gymnax's environments. The only module that imports gymnax, and only when one is made."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from jaxes.checks import check, check_name
+from jaxes.core import Problem
+from jaxes.environment import Environment
+from jaxes.policies import PolicyFactory, mlp
+from jaxes.problems.policy_search import policy_search
+
+
+def gymnax(
+    env_name: str,
+    episode_length: int = 1000,
+    num_episodes: int = 1,
+    policy: PolicyFactory | None = None,
+    normalize_observations: bool = True,
+    observation_clip: float = 10.0,
+    alive_bonus: float = 0.0,
+    num_test_episodes: int = 100,
+    num_lanes: int | None = None,
+) -> Problem:
+    """Policy search on an environment of gymnax: classic control, bsuite, MinAtar and others.
+
+    Observations are flattened. Of discrete actions the one with the greatest output is taken;
+    outputs in [-1, 1] are stretched to the bounds of continuous actions. An episode ends where the
+    environment ends it, its own time limit included, or after `episode_length` steps.
+
+    Needs `pip install -e '.[gymnax]'`.
+
+    Args:
+      env_name: an entry of `gymnax.registered_envs`.
+      episode_length: steps after which an episode ends at the latest.
+
+    See `jaxes.problems.brax` for the other arguments.
+
+    Raises:
+      ValueError: an unknown environment, one with other actions, a value outside its range.
+      ModuleNotFoundError: gymnax is not installed.
+
+    Example:
+      >>> problem = jaxes.problems.gymnax("CartPole-v1", policy=jaxes.policies.linear())
+    """
+    return policy_search(
+        gymnax_environment(env_name),
+        policy or mlp(),
+        episode_length=episode_length,
+        num_episodes=num_episodes,
+        num_test_episodes=num_test_episodes,
+        normalize_observations=normalize_observations,
+        observation_clip=observation_clip,
+        alive_bonus=alive_bonus,
+        num_lanes=num_lanes,
+    )
+
+
+def gymnax_environment(env_name: str) -> Environment:
+    """The bare environment, without gymnax's auto-reset."""
+    try:
+        import gymnax
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error}; gymnax is an extra: pip install -e '.[gymnax]'"
+        ) from error
+
+    check_name("env_name", env_name, gymnax.registered_envs)
+    try:
+        env, params = gymnax.make(env_name)
+    except OSError as error:
+        raise ValueError(f"env_name: {env_name!r} wants to download its data: {error}") from error
+    space = env.action_space(params)
+    discrete = hasattr(space, "n")
+    bounded = hasattr(space, "low") and len(space.shape) <= 1
+    check("env_name", env_name, discrete or bounded, "an environment with one action of numbers")
+    size = space.n if discrete else math.prod(space.shape)
+
+    def to_action(outputs: Array) -> Array:
+        if discrete:
+            return jnp.argmax(outputs)
+        stretched = space.low + (jnp.clip(outputs, -1, 1) + 1) / 2 * (space.high - space.low)
+        return jnp.reshape(stretched, space.shape)
+
+    def reset(key: Array) -> tuple[Any, Array]:
+        reset_key, episode_key = jax.random.split(key)
+        observation, state = env.reset_env(reset_key, params)
+        return (_strong(state), episode_key), _flat(observation)
+
+    def step(state: tuple[Any, Array], action: Array) -> tuple[Any, Array, Array, Array]:
+        env_state, episode_key = state
+        step_key, episode_key = jax.random.split(episode_key)
+        observation, env_state, reward, terminated, _ = env.step_env(
+            step_key, env_state, to_action(action), params
+        )
+        done = terminated | env.is_truncated(env_state, params)
+        reward = jnp.asarray(reward, jnp.float32)
+        return (_strong(env_state), episode_key), _flat(observation), reward, done
+
+    return Environment(reset, step, size, f"env_name {env_name!r} of gymnax")
+
+
+def _flat(observation: Any) -> Array:
+    return ravel_pytree(observation)[0].astype(jnp.float32)
+
+
+def _strong(state: Any) -> Any:
+    """The state as arrays: some environments begin with Python numbers."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), state)

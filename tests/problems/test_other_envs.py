@@ -1,0 +1,86 @@
+"""gymnax and MuJoCo Playground: both extras, so that each test needs its package."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxes
+from jaxes.environment import observation_size
+from jaxes.problems.gymnax_envs import gymnax_environment
+from jaxes.problems.playground_envs import playground_environment
+
+
+@pytest.fixture
+def gymnax():
+    return pytest.importorskip("gymnax")
+
+
+def test_a_gymnax_episode_is_gymnax_own(gymnax):
+    """CartPole under a fixed action, against gymnax's step without auto-reset."""
+    environment = gymnax_environment("CartPole-v1")
+    assert observation_size(environment) == 4
+    assert environment.action_size == 2
+    (state, key), observation = environment.reset(jax.random.key(3))
+    env, params = gymnax.make("CartPole-v1")
+    theirs, done, steps = state, False, 0
+    now = (state, key)
+    while not done:
+        expected, theirs, reward, ends, _ = env.step_env(key, theirs, 1, params)
+        now, observation, got, done = environment.step(now, jnp.array([-0.2, 0.7]))
+        np.testing.assert_allclose(observation, expected, rtol=1e-6)
+        assert (got, done) == (reward, ends)
+        steps += 1
+    assert 5 < steps < 15  # pushed one way, the pole falls at once
+
+
+def test_continuous_actions_are_stretched_to_their_bounds(gymnax):
+    environment = gymnax_environment("Pendulum-v1")
+    env, params = gymnax.make("Pendulum-v1")
+    now, _ = environment.reset(jax.random.key(0))
+    _, observation, _, _ = environment.step(now, jnp.array([0.25]))
+    expected = env.step_env(now[1], now[0], jnp.array([0.5]), params)[0]  # bounds are -2 and 2
+    np.testing.assert_allclose(observation, expected, rtol=1e-5)
+
+
+def test_an_episode_ends_at_gymnax_own_time_limit(gymnax):
+    problem = jaxes.problems.gymnax("Pendulum-v1", num_test_episodes=3)
+    strategy = jaxes.cem(10, elite_fraction=0.5)
+    state = jaxes.init(jax.random.key(0), strategy, problem)
+    step = jax.jit(jaxes.make_update_step(strategy, problem))
+    _, metrics = step(jaxes.parallel.place(jax.random.key(1)), state)
+    assert metrics["rollout/episode_length"] == 200
+
+
+def test_linear_policies_balance_a_cart_pole(gymnax):
+    problem = jaxes.problems.gymnax(
+        "CartPole-v1", policy=jaxes.policies.linear(output="none"), num_test_episodes=20
+    )
+    result = jaxes.train(problem, jaxes.cem(32, elite_fraction=0.25), num_generations=15)
+    assert result.return_mean > 400  # of 500; the zero policy falls after about 10
+    assert result.floor_mean < 50
+
+
+def test_playground_runs_on_this_machine():
+    pytest.importorskip("mujoco_playground")
+    environment = playground_environment("CartpoleBalance", None)
+    assert (observation_size(environment), environment.action_size) == (5, 1)
+    state, observation = jax.jit(environment.reset)(jax.random.key(0))
+    _, observation, reward, done = jax.jit(environment.step)(state, jnp.zeros(1))
+    assert np.isfinite(observation).all()
+    assert 0 < reward <= 1  # an upright pole
+    assert not done
+
+
+def test_what_playground_would_download_is_refused():
+    pytest.importorskip("mujoco_playground")
+    with pytest.raises(ValueError, match="'Go1JoystickFlatTerrain' needs the models of MuJoCo Men"):
+        playground_environment("Go1JoystickFlatTerrain", None)
+
+
+@pytest.mark.parametrize("make", [jaxes.problems.gymnax, jaxes.problems.playground])
+def test_unknown_environments_are_refused(make):
+    pytest.importorskip("gymnax")
+    pytest.importorskip("mujoco_playground")
+    with pytest.raises(ValueError, match=r"env_name must be one of .* got 'Nothing'"):
+        make("Nothing")
