@@ -107,9 +107,7 @@ def utilities(fitness: Array) -> Array:
 @sums_to(0)
 def z_score(fitness: Array) -> Array:
     """`(F - mean)/(standard deviation)`; NaN and infinities count as the finite extremes."""
-    values = bounded(fitness) / 2  # a difference of halves cannot overflow
-    low, high = jnp.min(values), jnp.max(values)
-    unit = (values - low) / jnp.where(high > low, high - low, 1)
+    unit = to_unit_interval(bounded(fitness))
     in_order = jnp.sort(unit)  # sums in an order that a permutation of the members leaves alone
     std = jnp.std(in_order)
     return (unit - jnp.mean(in_order)) / jnp.where(std > 0, std, 1)
@@ -151,6 +149,16 @@ def bounded(fitness: Array) -> Array:
     high = jnp.max(fitness, where=finite, initial=-jnp.inf)
     values = jnp.clip(jnp.where(jnp.isnan(fitness), -jnp.inf, fitness), low, high)
     return jnp.where(jnp.any(finite), values, jnp.zeros_like(fitness))
+
+
+def to_unit_interval(values: Array, where: Array | bool = True) -> Array:
+    """`(F - min F)/(max F - min F)` of finite values, over those `where` it is so; 0 elsewhere."""
+    # The difference of sixteenths is finite, and so great that XLA, which divides by multiplying,
+    # never takes a subnormal reciprocal for zero.
+    values = values / 16
+    low = jnp.min(values, where=where, initial=jnp.inf)
+    high = jnp.max(values, where=where, initial=-jnp.inf)
+    return jnp.where(where, (values - low) / jnp.where(high > low, high - low, 1), 0)
 
 
 WEIGHTS: dict[str, Weights] = {

@@ -73,6 +73,14 @@ def test_weights_of_huge_fitness_are_finite(shape, huge):
     assert np.isfinite(shaped.sum())
 
 
+@pytest.mark.parametrize("huge", [1e37, 1e38, 1.8e38, 3.4e38])
+def test_one_huge_fitness_is_an_outlier_to_z_score(huge):
+    outlier = [3**0.5, *[-(3**-0.5)] * 3]
+    for sign in (1, -1):
+        fitness = jnp.array([sign * huge, 0.0, 1.0, 2.0])
+        np.testing.assert_allclose(weights.z_score(fitness), sign * np.array(outlier), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["utilities", "centered_rank", "z_score"])
 def test_like_utilities_brings_weights_to_one_scale(name):
     shaped = weights.like_utilities(FUNCTIONS[name], jnp.arange(6.0))

@@ -30,7 +30,8 @@ class Result(NamedTuple):
     """What a search found.
 
     Attributes:
-      solution: the best that was evaluated, a pytree of NumPy arrays like the mean given.
+      solution: the best that was evaluated, a pytree of NumPy arrays like the mean given. In one
+        compiled program it is rebuilt from its number: equal to what was evaluated up to rounding.
       value: its value, in the dtype of the mean.
       evaluations: how many solutions were evaluated, in all starts.
       reason: why it stopped: `target`, `budget`, `max_generations` (of the last restart), or a
@@ -121,6 +122,7 @@ def maximize(
         size = make(wanted).population_size
         budget = max(10_000 * dim, 100 * size) if budget is None else budget
         check_count("budget", budget, least=size, most=2**62, why=", one generation")
+        check_doublings(make, size, max_restarts if restarts != "none" else 0, budget)
 
         def start(search: Search, index: int, max_generations: int) -> Run:
             u = search.space.coordinates(start_at(jax.random.fold_in(mean_key, index)))
@@ -197,6 +199,21 @@ def minimize(
         **options,
     )
     return result._replace(value=-result.value)
+
+
+def check_doublings(
+    make: Callable[[int], Strategy], size: int, max_restarts: int, budget: int
+) -> None:
+    """Raises a ValueError if a restart that the budget allows has too large a population."""
+    for doublings in range(1, max_restarts + 1):
+        if size * 2**doublings <= budget:
+            try:
+                make(size * 2**doublings)
+            except ValueError as error:
+                raise ValueError(
+                    f"max_restarts must be less than {doublings} with {size} members at first, "
+                    f"got {max_restarts}: {error}"
+                ) from error
 
 
 def _default_size(dim: int) -> int:

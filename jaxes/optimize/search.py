@@ -85,18 +85,22 @@ def _begin(search: Search, u: Array) -> Run:
     )
 
 
-def _tell(search: Search, key: Array, run: Run, fitness: Array) -> Run:
-    """The generation after its fitness is known: the best so far, the update, reasons to stop."""
+def _tell(
+    search: Search, key: Array, run: Run, fitness: Array, x_of: Callable[[Array], Array]
+) -> Run:
+    """The generation after its fitness is known: the best so far, the update, reasons to stop.
+
+    `x_of` says where a member `[]` was evaluated, `[D]`.
+    """
     ask = search.strategy.ask
     judged = jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)
     fittest = jnp.argmax(judged)
     better = judged[fittest] > run.best_value
-    x = search.space.flat(ask(key, run.state, fittest[None].astype(jnp.int32))[0])
 
     few = jnp.arange(min(search.strategy.population_size, 8), dtype=jnp.int32)
     spread = jnp.sqrt(jnp.mean((ask(key, run.state, few) - run.state.mean[None]) ** 2))
     run = run._replace(
-        best=jnp.where(better, x, run.best),
+        best=jnp.where(better, x_of(fittest), run.best),
         best_value=jnp.maximum(judged[fittest], run.best_value),
         history=jnp.roll(run.history, 1).at[0].set(judged[fittest]),
         first_spread=jnp.where(run.first_spread > 0, run.first_spread, spread),
@@ -149,7 +153,11 @@ def compiled_search(search: Search, key: Array, u: Array, max_generations: int) 
             ask_key = jax.random.fold_in(key, run.generation)
             size = search.strategy.population_size
             population = Population(search.strategy.ask, ask_key, run.state, size)
-            return _tell(search, ask_key, run, evaluate_in_chunks(fn, population))
+
+            def x_of(member: Array) -> Array:
+                return search.space.flat(population(member[None].astype(jnp.int32))[0])
+
+            return _tell(search, ask_key, run, evaluate_in_chunks(fn, population), x_of)
 
         def goes_on(run: Run) -> Array:
             return (run.reason == 0) & (run.generation < limit)
@@ -182,19 +190,23 @@ def host_search(search: Search, key: Array, u: Array, max_generations: int) -> R
     """A start whose fitness is computed by NumPy: one dispatch a generation."""
 
     @jax.jit
-    def ask(key: Array, state: State) -> Any:
-        return jax.vmap(search.space.solution)(search.strategy.ask(key, state))
+    def ask(key: Array, state: State) -> Array:
+        return search.space.flat(search.strategy.ask(key, state))
 
     @partial(jax.jit, donate_argnums=(0,))
-    def tell(run: Run, fitness: Array) -> tuple[Run, Any]:
-        run = _tell(search, jax.random.fold_in(key, run.generation), run, fitness)
+    def tell(run: Run, x: Array, fitness: Array) -> tuple[Run, Array]:
+        # The rows that were evaluated: one asked for alone can differ in its last bits.
+        this_key = jax.random.fold_in(key, run.generation)
+        run = _tell(search, this_key, run, fitness, lambda member: x[member])
         return run, ask(jax.random.fold_in(key, run.generation), run.state)
 
+    unravel = jax.jit(jax.vmap(search.space.unravel))
+
     run, size = _begin(search, u), search.strategy.population_size
-    solutions = ask(jax.random.fold_in(key, 0), run.state)
+    x = ask(jax.random.fold_in(key, 0), run.state)
     while int(run.reason) == 0 and int(run.generation) < max_generations:
         # Copies: a host function may write into its argument.
-        fitness = np.asarray(search.fitness_fn(jax.tree.map(np.array, solutions)))
+        fitness = np.asarray(search.fitness_fn(jax.tree.map(np.array, unravel(x))))
         real = fitness.shape == (size,) and fitness.dtype.kind in "fiub"
         got = f"{fitness.dtype}{list(fitness.shape)}"
         check("fitness_fn", got, real, f"a function to real fitness of shape [{size}]")
@@ -202,5 +214,5 @@ def host_search(search: Search, key: Array, u: Array, max_generations: int) -> R
         huge = np.isfinite(fitness) & (np.abs(fitness.astype(float)) > largest)
         allowed = f"within ±{largest:.3g}, or the mean an array of float64"
         check("fitness_fn", fitness[huge][:1], not huge.any(), allowed)
-        run, solutions = tell(run, fitness.astype(u.dtype))
+        run, x = tell(run, x, fitness.astype(u.dtype))
     return run

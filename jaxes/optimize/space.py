@@ -43,6 +43,7 @@ class Space(NamedTuple):
         """
         x = ravel_pytree(mean)[0]
         check("mean", x.size, x.size == self.scale.size, f"of {self.scale.size} numbers")
+        check("mean", mean, bool(jnp.all(jnp.isfinite(x))), "finite")
         within = bool(jnp.all((self.box.low <= x) & (x <= self.box.high)))
         check("mean", mean, within, "within the bounds")
         return self.box.outside(x) / self.scale

@@ -9,7 +9,7 @@ from jaxes.checks import check, check_fraction, check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler, Scheme, antithetic, mirrored
 from jaxes.strategies import base
-from jaxes.weights import bounded, elite
+from jaxes.weights import bounded, elite, to_unit_interval
 
 
 class HParams(NamedTuple):
@@ -42,9 +42,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler) -> State
     # The step is a ratio of rewards: moving those that are used to [0, 1] changes nothing, and
     # nothing overflows or is lost beside those that are not.
     used = jnp.repeat(selected > 0, 2)
-    low = jnp.min(rewards, where=used, initial=jnp.inf) / 2  # halves, whose difference is finite
-    high = jnp.max(rewards, where=used, initial=-jnp.inf) / 2
-    unit = jnp.where(used, (rewards / 2 - low) / jnp.where(high > low, high - low, 1), 0)
+    unit = to_unit_interval(rewards, used)
     r_plus, r_minus = unit[0::2], unit[1::2]
     mean_reward = jnp.sum(selected * (r_plus + r_minus)) / 2
     spread = (r_plus - mean_reward) ** 2 + (r_minus - mean_reward) ** 2
@@ -57,6 +55,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler) -> State
     return State(state.mean + scale * step, hparams)
 
 
+@base.without_weights("it weighs directions by the rewards of both their members")
 def ars(
     population_size: int,
     *,
@@ -97,9 +96,12 @@ def ars(
     check_positive("learning_rate", learning_rate)
     check_fraction("elite_fraction", elite_fraction)
     base.check_population_size(population_size, 2, even=True)
-    directions: Scheme = base.scheme(sampling, population_size // 2)
-    single = directions is not antithetic
+    single = sampling not in ("antithetic", antithetic)
     check("sampling", sampling, single, "of single directions: they are mirrored already")
+    try:
+        directions: Scheme = base.scheme(sampling, population_size // 2)
+    except ValueError as error:
+        raise ValueError(f"{error} directions, half of the population") from error
     return base.bind(
         init,
         ask,

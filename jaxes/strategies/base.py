@@ -1,9 +1,10 @@
 """What all strategies share: the binding of a module's functions into a `Strategy`."""
 
+import functools
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jaxes.checks import check, check_count, check_name
 from jaxes.core import HParams, State, Strategy
 from jaxes.weights import Weights
 
+P = ParamSpec("P")
 Sampling = gaussian.SchemeName | gaussian.Scheme
 
 
@@ -50,6 +52,7 @@ def bind(
     """
     check_count("chunk_size", chunk_size)
     sampler = gaussian.Sampler(scheme(sampling, population_size), population_size, chunk_size)
+    defaults = hparams
 
     def bound_init(mean: Array, hparams: HParams = hparams) -> State:
         mean = jnp.asarray(mean)
@@ -60,6 +63,7 @@ def bind(
             )
         check("mean", list(mean.shape), mean.size > 0, "a vector of at least one number")
         strong = partial(jnp.asarray, dtype=mean.dtype)  # a weak type would compile twice
+        check("hparams", hparams, type(hparams) is type(defaults), f"like {defaults}")
         state = init(strong(mean), jax.tree.map(strong, hparams))
         return jax.tree.map(jnp.copy, state)  # no two leaves share a buffer: they can be donated
 
@@ -89,6 +93,21 @@ def bind(
         return jax.lax.cond(weights.is_informative(fitness), move, lambda: state)
 
     return Strategy(bound_init, bound_ask, bound_tell, hparams, population_size)
+
+
+def without_weights(why: str) -> Callable[[Callable[P, Strategy]], Callable[P, Strategy]]:
+    """Decorates the factory of a strategy whose weights are its own: another's are refused."""
+
+    def decorate(factory: Callable[P, Strategy]) -> Callable[P, Strategy]:
+        @functools.wraps(factory)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> Strategy:
+            if "weights" in kwargs:
+                raise ValueError(f"weights cannot be chosen for {factory.__name__}: {why}")
+            return factory(*args, **kwargs)
+
+        return checked
+
+    return decorate
 
 
 def scheme(sampling: Sampling, population_size: int) -> gaussian.Scheme:

@@ -145,6 +145,7 @@ def tell(
     variances = kept * jnp.diagonal(state.C) + c.c_1 * p_c**2 + c.c_mu * jnp.diagonal(rank_mu)
     shrink = jnp.minimum(1, base.largest(dtype) ** 2 / jnp.max(variances))  # 1, but at infinity
     C = shrink * (kept * state.C + c.c_1 * jnp.outer(p_c, p_c) + c.c_mu * rank_mu)  # (47)
+    C = (C + C.T) / 2  # members depend on one triangle alone; the other would drift away
 
     generation = state.generation + 1
     B, D = _decompose_where(generation % c.eigen_gap == 0, C, state.B, state.D)
@@ -239,6 +240,7 @@ def _decompose_where_batched(
     return _decompose_where(*batch), (True, True)
 
 
+@base.without_weights("its learning rates follow from its weights; `constants` changes both")
 def cma_es(
     population_size: int,
     *,

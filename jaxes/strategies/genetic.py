@@ -81,6 +81,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler) -> State
     return jax.tree.map(partial(jnp.where, says_something), moved, state)
 
 
+@base.without_weights("it selects by rank alone, and averages nothing")
 def genetic(
     population_size: int,
     *,

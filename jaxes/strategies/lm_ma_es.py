@@ -109,6 +109,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler) -> State
     )
 
 
+@base.without_weights("its learning rates follow from its weights")
 def lm_ma_es(
     population_size: int,
     *,

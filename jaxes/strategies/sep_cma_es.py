@@ -74,6 +74,7 @@ def tell(
     )
 
 
+@base.without_weights("its learning rates follow from its weights; `constants` changes both")
 def sep_cma_es(
     population_size: int,
     *,

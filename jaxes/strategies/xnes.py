@@ -28,6 +28,10 @@ class State(NamedTuple):
     hparams: HParams
 
 
+# Of the logarithm of B, in a generation: weights without a bound would overflow its exponential.
+MAX_STEP = 10.0
+
+
 def init(mean: Array, hparams: HParams) -> State:
     B = jnp.eye(mean.size, dtype=mean.dtype)
     return State(mean, jnp.asarray(hparams.sigma), B, hparams)
@@ -51,8 +55,10 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights:
     G_B = G_M - G_sigma * jnp.eye(d, dtype=G_M.dtype)
 
     eta = hparams.shape_learning_rate * 0.6 * (3 + math.log(d)) / (d * math.sqrt(d))
+    step = eta / 2 * G_B
+    step = step * jnp.minimum(1, MAX_STEP / jnp.max(jnp.abs(step)))
     # The exponential of the matrix, not of its elements: only so can B rotate.
-    B = state.B @ jax.scipy.linalg.expm(eta / 2 * G_B)
+    B = state.B @ jax.scipy.linalg.expm(step)
     return State(
         mean=state.mean + hparams.mean_learning_rate * state.sigma * (state.B @ G_delta),
         sigma=base.keep_in_range(state.sigma * jnp.exp(eta / 2 * G_sigma)),

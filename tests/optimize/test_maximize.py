@@ -238,6 +238,32 @@ def test_an_ill_conditioned_search_ends():
     assert result.reason == "condition"
 
 
+@pytest.mark.parametrize("strategy", [jaxes.xnes, jaxes.cma_es, jaxes.lm_ma_es])
+def test_a_host_search_returns_a_point_that_was_evaluated(strategy):
+    """The optimum lies on the edge of what is feasible: a last bit can put a point beyond it."""
+    normal, seen = np.arange(1, 31, dtype=np.float32), set()
+
+    def fn(solutions):
+        seen.update(row.tobytes() for row in solutions)
+        return [((x - 1) ** 2).sum() if normal @ x <= 1 else np.inf for x in solutions]
+
+    result = jaxes.minimize(fn, np.zeros(30, np.float32), strategy, host=True, budget=3000)
+    assert result.solution.tobytes() in seen
+    np.testing.assert_allclose(fn(result.solution[None])[0], result.value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("penalty", [1e30, 3e38, np.inf])
+def test_a_penalty_of_any_size_is_a_penalty(penalty):
+    def fn(x):
+        return jnp.where(x[0] < 0, penalty, sphere(x))
+
+    def strategy(size):
+        return jaxes.ars(size, sigma=0.1, learning_rate=0.05)
+
+    result = jaxes.minimize(fn, np.full(3, 0.01), strategy, population_size=16, budget=8000)
+    assert result.value < 1e-2
+
+
 def test_the_budget_is_never_exceeded():
     calls = []
 
@@ -277,6 +303,12 @@ def test_the_budget_is_never_exceeded():
         ((np.ones(2), lambda size: jaxes.cma_es(8)), {}, ValueError, "of the 6 members"),
         ((np.ones(2), lambda size: size), {}, ValueError, "strategy must be a Strategy"),
         ((np.ones(2),), {"max_restarts": -1}, ValueError, "max_restarts must be"),
+        (
+            (np.ones(2), lambda size: jaxes.snes(size, sampling="sobol")),
+            {"population_size": 2**14, "restarts": "ipop", "budget": 10**8},
+            ValueError,
+            "max_restarts must be less than 3 with 16384 members at first, got 9: population_size",
+        ),
         ((np.ones(2),), {"budgets": 5}, TypeError, "budgets"),
     ],
 )

@@ -131,3 +131,20 @@ def test_vmapped_runs_equal_single_runs(float64):
     for i, single in enumerate(singles):
         for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(batch), strict=True):
             np.testing.assert_allclose(a, b[i], rtol=1e-6, atol=1e-8)
+
+
+def test_covariance_stays_symmetric_where_it_grows_for_ever():
+    """On a linear function, with a small population in few dimensions, for 4,000 generations."""
+    strategy = jaxes.cma_es(12)
+
+    def generation(state, key):
+        return strategy.tell(key, state, strategy.ask(key, state)[:, 0]), None
+
+    @jax.jit
+    def run(keys):
+        return jax.lax.scan(generation, strategy.init(jnp.zeros(2)), keys)[0]
+
+    for seed in range(3):
+        state = run(jax.random.split(jax.random.key(seed), 4000))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+        np.testing.assert_array_equal(state.C, state.C.T)

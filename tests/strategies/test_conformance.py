@@ -313,7 +313,10 @@ def test_wrong_shapes_are_refused(strategy, state):
         ("snes", 8, {"sigma": "1"}, "sigma must be positive, got '1'"),
         ("xnes", 8, {"sigma": float("inf")}, "sigma must be positive, got inf"),
         ("cem", 32, {"elite_fraction": None}, r"elite_fraction must be in \(0, 1\], got None"),
-        ("ars", 8, {"sampling": "antithetic"}, "sampling must be of single directions"),
+        ("ars", 10, {"sampling": "antithetic"}, "sampling must be of single directions"),
+        ("ars", 2**18, {"sampling": "sobol"}, "got 131072 directions, half of the population"),
+        ("cma_es", 8, {"weights": "elite"}, "weights cannot be chosen for cma_es: its learning"),
+        ("genetic", 8, {"weights": "raw"}, "weights cannot be chosen for genetic: it selects by"),
         ("openai_es", 7, {"sampling": jaxes.gaussian.antithetic}, "must be even for pairs, got 7"),
         (
             "cem",
@@ -326,6 +329,11 @@ def test_wrong_shapes_are_refused(strategy, state):
 def test_bad_settings_are_refused(name, population_size, settings, message):
     with pytest.raises(ValueError, match=message):
         jaxes.STRATEGIES[name](population_size, **settings)
+
+
+def test_hyperparameters_of_another_strategy_are_refused(strategy):
+    with pytest.raises(ValueError, match="hparams must be like HParams"):
+        strategy.init(jnp.zeros(D), jaxes.problems.brax("fast").hparams)
 
 
 def test_functions_of_the_wrong_shape_are_named():

@@ -73,3 +73,17 @@ def test_snes_is_its_definition(float64):
         std = std * np.exp((3 + np.log(d)) / (5 * np.sqrt(d)) / 2 * (utilities @ (z**2 - 1)))
         np.testing.assert_allclose(state.mean, mean, rtol=1e-8)
         np.testing.assert_allclose(state.std, std, rtol=1e-8)
+
+
+def test_weights_without_a_bound_leave_the_shape_finite():
+    @jaxes.weights.sums_to(0)
+    def centred(fitness):
+        raw = jaxes.weights.raw(fitness)
+        return raw - jnp.mean(raw)
+
+    strategy = jaxes.xnes(24, weights=centred)
+    state = strategy.init(jnp.zeros(3))
+    for key in jax.random.split(jax.random.key(0), 20):
+        fitness = -1e6 * jnp.sum((strategy.ask(key, state) - 1) ** 2, axis=1)
+        state = strategy.tell(key, state, fitness)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
