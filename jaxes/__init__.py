@@ -13,6 +13,7 @@ from jaxes.core import (
     make_update_step,
     run,
 )
+from jaxes.environment import Environment
 from jaxes.optimize import Result, Termination, maximize, minimize
 from jaxes.parallel import make_mesh, use_cpu_devices
 from jaxes.strategies import STRATEGIES
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "STRATEGIES",
+    "Environment",
     "Evaluation",
     "Population",
     "Problem",

@@ -79,16 +79,14 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (train, resume, evaluate):
         command.add_argument("--json", action="store_true", help="end with one JSON object")
-        command.add_argument(
-            "--cpu-devices", type=int, metavar="N", help="default: one a core, two at least"
-        )
+        command.add_argument("--cpu-devices", type=int, metavar="N", help="default: one a core")
         command.add_argument(
             "--cache-dir",
             metavar="DIR",
             help="where compiled programs are kept, or `none`; default: the user's cache folder",
         )
 
-    listing = commands.add_parser("list", help="strategies, environments and configs")
+    listing = commands.add_parser("list", help="strategies, problems and configs")
     listing.set_defaults(command=_list)
     return parser
 

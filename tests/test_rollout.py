@@ -173,6 +173,12 @@ def linear_return(weights, key):
     return total, length
 
 
+def test_more_lanes_than_episodes_are_refused():
+    problem = policy_search(walk(), jaxes.policies.linear(), **SETTINGS | {"num_lanes": 31})
+    with pytest.raises(ValueError, match=r"num_lanes must be .* at most 30: there are 30 episodes"):
+        evaluate(problem)
+
+
 def test_fitness_is_the_mean_over_common_episodes_less_the_bonus():
     problem = policy_search(walk(), jaxes.policies.linear(output="none"), **SETTINGS)
     hparams = problem.hparams._replace(alive_bonus=0.25)

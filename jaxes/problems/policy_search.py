@@ -93,6 +93,9 @@ def policy_search(
         # Jobs: member-major the population's episodes, then the mean's test episodes.
         num_train_jobs = population.size * num_episodes
         num_jobs = num_train_jobs + num_test_episodes
+        if num_lanes is not None:
+            why = f": there are {num_train_jobs} episodes a generation"
+            check_count("num_lanes", num_lanes, most=num_train_jobs, why=why)
         # Test episodes are numbered on from the population's, so that they are fresh.
         episodes = jnp.arange(num_episodes + num_test_episodes, dtype=jnp.int32)
         train_episodes, test_episodes = jnp.split(episodes, [num_episodes])
