@@ -12,7 +12,7 @@ from jaxes.checks import check_name
 from jaxes.core import Problem
 from jaxes.environment import Environment
 from jaxes.policies import PolicyFactory, mlp
-from jaxes.problems.policy_search import policy_search
+from jaxes.problems.policy_search import Lanes, policy_search
 
 Backend = Literal["spring", "positional", "generalized", "mjx"]
 
@@ -43,7 +43,7 @@ def brax(
     observation_clip: float = 10.0,
     alive_bonus: float = 0.0,
     num_test_episodes: int = 100,
-    num_lanes: int | None = None,
+    num_lanes: Lanes = None,
 ) -> Problem:
     """Policy search on a Brax environment.
 
@@ -61,7 +61,10 @@ def brax(
       alive_bonus: subtracted from fitness each step (not from returns), so that standing still
         does not pay; the environments' own is 1 for hopper, walker2d and ant, 5 for humanoid.
       num_test_episodes: fresh episodes in a test of the mean.
-      num_lanes: episodes simulated side by side on a device; by default what suits it.
+      num_lanes: episodes simulated side by side on a device; by default what suits the kind of
+        device, and `tune` measures what suits this one when the problem is made (see
+        `jaxes.problems.tuning`), once for each environment and policy. On CPU it does not show in
+        the results (see `jaxes.use_cpu_devices`).
 
     Raises:
       ValueError: an unknown environment or one that fails in its own code, a value outside its

@@ -12,7 +12,7 @@ from jaxes.checks import check, check_name
 from jaxes.core import Problem
 from jaxes.environment import Environment
 from jaxes.policies import PolicyFactory, mlp
-from jaxes.problems.policy_search import policy_search
+from jaxes.problems.policy_search import Lanes, policy_search
 
 
 def gymnax(
@@ -24,7 +24,7 @@ def gymnax(
     observation_clip: float = 10.0,
     alive_bonus: float = 0.0,
     num_test_episodes: int = 100,
-    num_lanes: int | None = None,
+    num_lanes: Lanes = None,
 ) -> Problem:
     """Policy search on an environment of gymnax: classic control, bsuite, MinAtar and others.
 

@@ -13,7 +13,7 @@ from jaxes.core import Problem
 from jaxes.environment import Environment
 from jaxes.policies import PolicyFactory, mlp
 from jaxes.problems.brax_envs import quiet
-from jaxes.problems.policy_search import policy_search
+from jaxes.problems.policy_search import Lanes, policy_search
 
 Implementation = Literal["jax", "warp"]
 
@@ -28,7 +28,7 @@ def playground(
     observation_clip: float = 10.0,
     alive_bonus: float = 0.0,
     num_test_episodes: int = 100,
-    num_lanes: int | None = None,
+    num_lanes: Lanes = None,
 ) -> Problem:
     """Policy search on an environment of MuJoCo Playground.
 

@@ -1,7 +1,7 @@
 """Policy search: the fitness of a parameter vector is the return of the policy that it makes."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,10 @@ from jaxes.checks import check, check_count, check_number, check_positive
 from jaxes.core import Evaluation, Population, Problem
 from jaxes.environment import Environment, observation_size
 from jaxes.policies import Params, PolicyFactory, PolicyState
+from jaxes.problems.tuning import tuned_lanes
 from jaxes.rollout import Episode, Jobs, Width, rollout
+
+Lanes = int | Literal["tune"] | None
 
 
 class HParams(NamedTuple):
@@ -49,7 +52,7 @@ def policy_search(
     normalize_observations: bool,
     observation_clip: float,
     alive_bonus: float,
-    num_lanes: int | None,
+    num_lanes: Lanes,
 ) -> Problem:
     """A `Problem` from an environment and a policy.
 
@@ -63,7 +66,7 @@ def policy_search(
         ("episode_length", episode_length),
         ("num_episodes", num_episodes),
         ("num_test_episodes", num_test_episodes),
-        ("num_lanes", 1 if num_lanes is None else num_lanes),
+        ("num_lanes", 1 if num_lanes in (None, "tune") else num_lanes),
     ]:
         check_count(field, value)
     check_positive("observation_clip", observation_clip)
@@ -76,6 +79,8 @@ def policy_search(
     unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template))[
         1
     ]
+
+    tuned = tuned_lanes(environment, network) if num_lanes == "tune" else None
 
     defaults = HParams(alive_bonus, observation_clip)
 
@@ -93,9 +98,12 @@ def policy_search(
         # Jobs: member-major the population's episodes, then the mean's test episodes.
         num_train_jobs = population.size * num_episodes
         num_jobs = num_train_jobs + num_test_episodes
-        if num_lanes is not None:
+        if isinstance(num_lanes, int):
             why = f": there are {num_train_jobs} episodes a generation"
             check_count("num_lanes", num_lanes, most=num_train_jobs, why=why)
+            lanes = num_lanes
+        else:
+            lanes = suitable_lanes(num_train_jobs, tuned or LANES.get(jax.default_backend(), 1024))
         # Test episodes are numbered on from the population's, so that they are fresh.
         episodes = jnp.arange(num_episodes + num_test_episodes, dtype=jnp.int32)
         train_episodes, test_episodes = jnp.split(episodes, [num_episodes])
@@ -127,7 +135,7 @@ def policy_search(
             act,
             network.initial_state,
             jobs,
-            width=Width.of(suitable_lanes(num_train_jobs) if num_lanes is None else num_lanes),
+            width=Width.of(lanes),
             episode_length=episode_length,
             centre=problem_state.observations.mean,
         )
@@ -160,10 +168,10 @@ def policy_search(
     return Problem(init, evaluate, initial_mean, defaults)
 
 
-def suitable_lanes(num_jobs: int) -> int:
-    """As many lanes as fill a device, or as its share of the jobs fills in equal rounds."""
+def suitable_lanes(num_jobs: int, most: int) -> int:
+    """As many lanes as a device's share of the jobs fills in equal rounds, up to eights."""
     share = -(-num_jobs // parallel.num_devices())
-    rounds = -(-share // LANES.get(jax.default_backend(), 1024))
+    rounds = -(-share // most)
     return -(-share // rounds // 8) * 8
 
 

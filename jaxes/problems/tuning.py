@@ -1,0 +1,80 @@
+"""How many lanes suit a machine: measured once, and remembered beside the compiled programs."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxes import parallel
+from jaxes.environment import Environment
+from jaxes.policies import Policy
+
+CANDIDATES = {"cpu": (32, 64, 128, 256)}
+ACCELERATOR_CANDIDATES = (1024, 4096, 16384)
+STEPS = 50
+REPEATS = 5
+
+
+def tuned_lanes(environment: Environment, network: Policy) -> int:
+    """The lanes a device at which environment and policy make the most steps a second.
+
+    Each candidate is compiled and timed, which takes seconds each on first use. The answer is kept
+    in `lanes.json` in JAX's folder of compiled programs, if it has one, for this machine's devices,
+    environment and size of policy.
+    """
+    devices = jax.local_devices()
+    size = sum(leaf.size for leaf in jax.tree.leaves(_params(network)))
+    about = f"{environment.name}, {size} parameters, {len(devices)} {devices[0].device_kind}, jax "
+    about += jax.__version__
+    folder = jax.config.read("jax_compilation_cache_dir")
+    path = Path(folder) / "lanes.json" if folder else None
+    known = json.loads(path.read_text()) if path and path.exists() else {}
+    if about not in known:
+        candidates = CANDIDATES.get(jax.default_backend(), ACCELERATOR_CANDIDATES)
+        rates = {lanes: steps_per_second(environment, network, lanes) for lanes in candidates}
+        known[about] = max(rates, key=rates.__getitem__)
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            written = path.with_suffix(".new")
+            written.write_text(json.dumps(known, indent=1) + "\n")
+            written.replace(path)
+    return known[about]
+
+
+def steps_per_second(environment: Environment, network: Policy, lanes: int) -> float:
+    """Steps a second of all devices, each with so many lanes that never end."""
+
+    @parallel.replicated
+    def simulate(key: Array) -> Array:
+        keys = jax.random.split(jax.random.fold_in(key, parallel.device_index()), lanes)
+        env_state, observation = jax.vmap(environment.reset)(keys)
+        params = jax.vmap(network.init)(keys)
+        memory = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (lanes, *leaf.shape)), network.initial_state
+        )
+
+        def step(_: Array, carry: Any) -> Any:
+            env_state, observation, memory, total = carry
+            action, memory = jax.vmap(network.apply)(params, memory, observation)
+            env_state, observation, reward, _ = jax.vmap(environment.step)(env_state, action)
+            return env_state, observation, memory, total + reward
+
+        start = (env_state, observation, memory, jnp.zeros(lanes))
+        return parallel.all_sum(jnp.sum(jax.lax.fori_loop(0, STEPS, step, start)[-1]))
+
+    key = parallel.place(jax.random.key(0))
+    program = jax.jit(simulate).lower(key).compile()
+    seconds = []
+    for _ in range(REPEATS):
+        started = time.monotonic()
+        jax.block_until_ready(program(key))
+        seconds.append(time.monotonic() - started)
+    return STEPS * lanes * jax.local_device_count() / min(seconds)
+
+
+def _params(network: Policy) -> Any:
+    return jax.eval_shape(network.init, jax.random.key(0))
