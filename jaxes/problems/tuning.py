@@ -30,7 +30,7 @@ def tuned_lanes(environment: Environment, network: Policy) -> int:
     size = sum(leaf.size for leaf in jax.tree.leaves(_params(network)))
     about = f"{environment.name}, {size} parameters, {len(devices)} {devices[0].device_kind}, jax "
     about += jax.__version__
-    folder = jax.config.read("jax_compilation_cache_dir")
+    folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     path = Path(folder) / "lanes.json" if folder else None
     known = json.loads(path.read_text()) if path and path.exists() else {}
     if about not in known:

@@ -37,7 +37,7 @@ def rates(monkeypatch):
 
 @pytest.fixture
 def cache_dir(tmp_path):
-    before = jax.config.read("jax_compilation_cache_dir")
+    before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     yield tmp_path
     jax.config.update("jax_compilation_cache_dir", before)
