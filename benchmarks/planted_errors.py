@@ -157,8 +157,8 @@ ERRORS = [
     Error(
         "a decomposition in every generation under vmap",
         "strategies/cma_es.py",
-        "return _decompose_where(*batch), (True, True)",
-        "return jax.vmap(_decompose_where.fun)(*batch), (True, True)",
+        "return _decompose_where(*batch), (True, True, True)",
+        "return jax.vmap(_decompose_where.fun)(*batch), (True, True, True)",
         CMA,
     ),
     Error(

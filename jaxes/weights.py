@@ -126,8 +126,10 @@ def like_utilities(weights: Weights, fitness: Array) -> Array:
     """Weights that sum to zero, scaled so that those of N different ranks weigh in all as much as
     the NES utilities do, `Σ|w_i| = Σ|u_i|`: learning rates then mean the same with any of them."""
     ranks = jnp.arange(fitness.size, dtype=fitness.dtype)
-    scale = jnp.sum(jnp.abs(utilities(ranks))) / jnp.sum(jnp.abs(weights(ranks)))
-    return scale * weights(fitness)
+    theirs = jnp.sum(jnp.abs(weights(ranks)))
+    known = jnp.isfinite(theirs) & (theirs > 0)  # or they say nothing of ranks: taken as they are
+    scale = jnp.sum(jnp.abs(utilities(ranks))) / jnp.where(known, theirs, 1)
+    return jnp.where(known, scale, 1) * weights(fitness)
 
 
 def is_informative(fitness: Array) -> Array:

@@ -81,6 +81,21 @@ def test_one_huge_fitness_is_an_outlier_to_z_score(huge):
         np.testing.assert_allclose(weights.z_score(fitness), sign * np.array(outlier), rtol=1e-5)
 
 
+@pytest.mark.parametrize("unlike", [lambda F: F > 1000, jnp.exp])  # of ranks: 0, and infinite
+def test_weights_that_say_nothing_of_ranks_are_taken_as_they_are(unlike):
+    fitness = jnp.linspace(0.0, 2.0, 128).at[3].set(5.0)
+    if unlike is not jnp.exp:
+        fitness = 1000 * fitness
+
+    def centred(fitness):
+        shaped = unlike(fitness).astype(jnp.float32)
+        return shaped - shaped.mean()
+
+    expected = centred(fitness)
+    assert np.ptp(expected) > 0
+    np.testing.assert_allclose(weights.like_utilities(centred, fitness), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["utilities", "centered_rank", "z_score"])
 def test_like_utilities_brings_weights_to_one_scale(name):
     shaped = weights.like_utilities(FUNCTIONS[name], jnp.arange(6.0))

@@ -119,7 +119,12 @@ def maximize(
         space = flatten(first_mean, std, bounds)
         dim = space.scale.size
         wanted = _default_size(dim) if population_size is None else population_size
-        size = make(wanted).population_size
+        try:
+            size = make(wanted).population_size
+        except ValueError as error:
+            if population_size is not None or not str(error).startswith("population_size"):
+                raise
+            raise ValueError(f"{error}, the default; give a population_size") from error
         budget = max(10_000 * dim, 100 * size) if budget is None else budget
         check_count("budget", budget, least=size, most=2**62, why=", one generation")
         check_doublings(make, size, max_restarts if restarts != "none" else 0, budget)
@@ -243,12 +248,7 @@ def _maker(
     factory = partial(cma_es, sigma=1.0) if strategy is None else strategy
 
     def make(size: int) -> Strategy:
-        try:
-            made = factory(size)
-        except ValueError as error:
-            if population_size is not None or not str(error).startswith("population_size"):
-                raise
-            raise ValueError(f"{error}, the default; give a population_size") from error
+        made = factory(size)
         check("strategy", made, isinstance(made, Strategy), allowed)
         fits = made.population_size == size
         check("strategy", made.population_size, fits, f"of the {size} members it was asked for")

@@ -101,6 +101,8 @@ def ars(
     try:
         directions: Scheme = base.scheme(sampling, population_size // 2)
     except ValueError as error:
+        if not str(error).startswith("population_size"):
+            raise
         raise ValueError(f"{error} directions, half of the population") from error
     return base.bind(
         init,

@@ -173,15 +173,23 @@ def largest(dtype: DTypeLike) -> float:
     return float(jnp.finfo(dtype).max) ** 0.25
 
 
-def eigendecompose(C: Array) -> tuple[Array, Array]:
-    """`B [..., D, D]` and `D [..., D]` with `C = B diag(D²) Bᵀ`, for a symmetric `C [..., D, D]`.
+def eigendecompose(C: Array) -> tuple[Array, Array, Array]:
+    """`C` and `B [..., D, D]`, `D [..., D]`: `C = B diag(D²) Bᵀ` of a symmetric `C [..., D, D]`.
 
-    Reads the lower triangle alone. Eigenvalues are at least what rounding leaves meaningful.
+    Reads the lower triangle alone. Eigenvalues are at least what rounding leaves meaningful; where
+    some were less, C is made anew of those, so that it stays a covariance.
     """
     eigenvalues, B = jnp.linalg.eigh(C, symmetrize_input=False)
     precision = jnp.finfo(C.dtype)
     least = jnp.maximum(precision.eps * eigenvalues[..., -1:], precision.tiny)
-    return B, jnp.sqrt(jnp.maximum(eigenvalues, least))
+    raised = jnp.any(eigenvalues < least, axis=-1)[..., None, None]
+    eigenvalues = jnp.maximum(eigenvalues, least)
+
+    def rebuild() -> Array:
+        root = B * jnp.sqrt(eigenvalues)[..., None, :]
+        return jnp.where(raised, root @ jnp.swapaxes(root, -1, -2), C)
+
+    return jax.lax.cond(jnp.any(raised), rebuild, lambda: C), B, jnp.sqrt(eigenvalues)
 
 
 def check_population_size(

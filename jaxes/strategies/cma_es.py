@@ -148,7 +148,7 @@ def tell(
     C = (C + C.T) / 2  # members depend on one triangle alone; the other would drift away
 
     generation = state.generation + 1
-    B, D = _decompose_where(generation % c.eigen_gap == 0, C, state.B, state.D)
+    C, B, D = _decompose_where(generation % c.eigen_gap == 0, C, state.B, state.D)
     return State(mean, sigma, C, p_sigma, p_c, B, D, generation, state.hparams)
 
 
@@ -212,32 +212,34 @@ def control_step_size(c: Any, state: Any, whitened: Array) -> tuple[Array, Array
 
 
 @jax.custom_batching.custom_vmap
-def _decompose_where(due: Array, C: Array, B: Array, D: Array) -> tuple[Array, Array]:
+def _decompose_where(due: Array, C: Array, B: Array, D: Array) -> tuple[Array, Array, Array]:
     """Brings `C = B diag(D²) Bᵀ` up to date in the runs that are `due [...]`.
 
     Nothing is decomposed where none is due. Under vmap `lax.cond` alone would become a select, and
     decompose in every generation: the rule below asks instead whether any run of the batch is due.
     """
 
-    def decompose(B: Array, D: Array) -> tuple[Array, Array]:
-        new_B, new_D = base.eigendecompose(C)
+    def decompose(*old: Array) -> tuple[Array, ...]:
+        new = base.eigendecompose(C)
         if due.ndim == 0:
-            return new_B, new_D
-        due_runs = due[..., None]
-        return jnp.where(due_runs[..., None], new_B, B), jnp.where(due_runs, new_D, D)
+            return new
+        return tuple(
+            jnp.where(jnp.expand_dims(due, range(due.ndim, before.ndim)), now, before)
+            for now, before in zip(new, old, strict=True)
+        )
 
-    return jax.lax.cond(jnp.any(due), decompose, lambda *old: old, B, D)
+    return jax.lax.cond(jnp.any(due), decompose, lambda *old: old, C, B, D)
 
 
 @_decompose_where.def_vmap
 def _decompose_where_batched(
     axis_size: int, in_batched: Any, *arguments: Array
-) -> tuple[tuple[Array, Array], tuple[bool, bool]]:
+) -> tuple[tuple[Array, Array, Array], tuple[bool, bool, bool]]:
     batch = (
         argument if batched else jnp.broadcast_to(argument, (axis_size, *argument.shape))
         for argument, batched in zip(arguments, in_batched, strict=True)
     )
-    return _decompose_where(*batch), (True, True)
+    return _decompose_where(*batch), (True, True, True)
 
 
 @base.without_weights("its learning rates follow from its weights; `constants` changes both")

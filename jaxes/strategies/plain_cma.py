@@ -45,7 +45,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights:
     elite_covariance = state.A @ (z_square - jnp.outer(z_mean, z_mean)) @ state.A.T
 
     diagonal = jnp.diag(jnp.full_like(state.mean, hparams.epsilon))
-    B, D = base.eigendecompose(elite_covariance + diagonal)
+    _, B, D = base.eigendecompose(elite_covariance + diagonal)
     return State(
         mean=state.mean + hparams.learning_rate * (state.A @ z_mean),
         A=(B * base.keep_in_range(D)[None]) @ B.T,  # symmetric: signs of eigenvectors do not matter

@@ -148,3 +148,23 @@ def test_covariance_stays_symmetric_where_it_grows_for_ever():
         state = run(jax.random.split(jax.random.key(seed), 4000))
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
         np.testing.assert_array_equal(state.C, state.C.T)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_covariance_stays_one_beyond_what_rounding_can_tell(dtype, float64):
+    """Two of three coordinates do not matter: the condition number grows without end."""
+    strategy = jaxes.cma_es(12)
+
+    @jax.jit
+    def run(keys):
+        def generation(state, key):
+            fitness = -jnp.abs(strategy.ask(key, state)[:, 0])
+            return strategy.tell(key, state, fitness), None
+
+        return jax.lax.scan(generation, strategy.init(jnp.zeros(3, dtype)), keys)[0]
+
+    state = run(jax.random.split(jax.random.key(0), 1000))
+    eigenvalues = np.linalg.eigvalsh(np.asarray(state.C, np.float64))
+    assert eigenvalues[0] >= -10 * jnp.finfo(dtype).eps * eigenvalues[-1]
+    rebuilt = state.B @ jnp.diag(state.D**2) @ state.B.T
+    np.testing.assert_allclose(state.C, rebuilt, atol=1e-4 * eigenvalues[-1])

@@ -298,6 +298,7 @@ def test_wrong_shapes_are_refused(strategy, state):
         ("plain_cma", 7, {}, "at least 8 with elite_fraction=0.25, got 7"),
         ("plain_cma", 32, {"epsilon": 0.0}, "epsilon must be positive, got 0.0"),
         ("snes", 8, {"weights": "elite"}, "weights must sum to 0: .*; the sum of elite is 1"),
+        ("ars", 8, {"sampling": "sobl"}, "got 'sobl'; did you mean 'sobol'.$"),
         ("snes", 8, {"sampling": "sobl"}, "sampling must be one of .* did you mean 'sobol'"),
         ("xnes", 2**17, {"sampling": "sobol"}, "population_size must be .* at most 65536"),
         ("xnes", 8, {"chunk_size": 0}, "chunk_size must be a whole number of at least 1, got 0"),
