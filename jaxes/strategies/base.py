@@ -174,22 +174,16 @@ def largest(dtype: DTypeLike) -> float:
 
 
 def eigendecompose(C: Array) -> tuple[Array, Array, Array]:
-    """`C` and `B [..., D, D]`, `D [..., D]`: `C = B diag(D²) Bᵀ` of a symmetric `C [..., D, D]`.
+    """`s [...]`, `B [..., D, D]` and `D [..., D]`: `C + sI = B diag(D²) Bᵀ`, C symmetric.
 
-    Reads the lower triangle alone. Eigenvalues are at least what rounding leaves meaningful; where
-    some were less, C is made anew of those, so that it stays a covariance.
+    Reads the lower triangle alone. s is 0, unless an eigenvalue is less than what rounding leaves
+    meaningful beside the greatest; it is then raised to that.
     """
     eigenvalues, B = jnp.linalg.eigh(C, symmetrize_input=False)
     precision = jnp.finfo(C.dtype)
     least = jnp.maximum(precision.eps * eigenvalues[..., -1:], precision.tiny)
-    raised = jnp.any(eigenvalues < least, axis=-1)[..., None, None]
-    eigenvalues = jnp.maximum(eigenvalues, least)
-
-    def rebuild() -> Array:
-        root = B * jnp.sqrt(eigenvalues)[..., None, :]
-        return jnp.where(raised, root @ jnp.swapaxes(root, -1, -2), C)
-
-    return jax.lax.cond(jnp.any(raised), rebuild, lambda: C), B, jnp.sqrt(eigenvalues)
+    shift = jnp.maximum(0, least - eigenvalues[..., :1])
+    return shift[..., 0], B, jnp.sqrt(jnp.maximum(eigenvalues + shift, least))
 
 
 def check_population_size(

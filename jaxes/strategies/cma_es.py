@@ -131,7 +131,9 @@ def tell(
 
     def moments(z: Array, w: Array) -> tuple[Array, Array]:
         y = sqrt_c_times(state, z)
-        return jnp.maximum(w, 0) @ z, (y * scaled_weights(w, z)[:, None]).T @ y
+        scaled = scaled_weights(w, z)[:, None]
+        root = jnp.sqrt(jnp.abs(scaled)) * y  # so that their product is symmetric to the bit
+        return jnp.maximum(w, 0) @ z, (jnp.sign(scaled) * root).T @ root
 
     w = by_rank(fitness, jnp.asarray(c.weights, dtype))
     z_w, rank_mu = sampler.sum(moments, key, state.mean, w)
@@ -145,10 +147,10 @@ def tell(
     variances = kept * jnp.diagonal(state.C) + c.c_1 * p_c**2 + c.c_mu * jnp.diagonal(rank_mu)
     shrink = jnp.minimum(1, base.largest(dtype) ** 2 / jnp.max(variances))  # 1, but at infinity
     C = shrink * (kept * state.C + c.c_1 * jnp.outer(p_c, p_c) + c.c_mu * rank_mu)  # (47)
-    C = (C + C.T) / 2  # members depend on one triangle alone; the other would drift away
 
     generation = state.generation + 1
-    C, B, D = _decompose_where(generation % c.eigen_gap == 0, C, state.B, state.D)
+    shift, B, D = _decompose_where(generation % c.eigen_gap == 0, C, state.B, state.D)
+    C = C.at[jnp.diag_indices(n)].add(shift)
     return State(mean, sigma, C, p_sigma, p_c, B, D, generation, state.hparams)
 
 
@@ -213,7 +215,7 @@ def control_step_size(c: Any, state: Any, whitened: Array) -> tuple[Array, Array
 
 @jax.custom_batching.custom_vmap
 def _decompose_where(due: Array, C: Array, B: Array, D: Array) -> tuple[Array, Array, Array]:
-    """Brings `C = B diag(D²) Bᵀ` up to date in the runs that are `due [...]`.
+    """Brings `C + sI = B diag(D²) Bᵀ` up to date in the runs that are `due [...]`; s, B and D.
 
     Nothing is decomposed where none is due. Under vmap `lax.cond` alone would become a select, and
     decompose in every generation: the rule below asks instead whether any run of the batch is due.
@@ -228,7 +230,7 @@ def _decompose_where(due: Array, C: Array, B: Array, D: Array) -> tuple[Array, A
             for now, before in zip(new, old, strict=True)
         )
 
-    return jax.lax.cond(jnp.any(due), decompose, lambda *old: old, C, B, D)
+    return jax.lax.cond(jnp.any(due), decompose, lambda *old: old, jnp.zeros_like(D[..., 0]), B, D)
 
 
 @_decompose_where.def_vmap
