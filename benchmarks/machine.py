@@ -4,6 +4,8 @@ import json
 import os
 import platform
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +36,13 @@ def write(output: Path | None, *, versions: dict[str, str] | None = None, **resu
     output.parent.mkdir(exist_ok=True)
     about = {"machine": describe() | (versions or {})}
     output.write_text(json.dumps(about | result, indent=1) + "\n")
+
+
+def compiled(fn: Callable, *arguments: Any) -> tuple[Callable, float]:
+    """`fn` compiled for these arguments, and the seconds that tracing and compiling took."""
+    started = time.monotonic()
+    program = jax.jit(fn).lower(*arguments).compile()
+    return program, time.monotonic() - started
 
 
 def bar_for(bars: dict[int, float], population: int) -> float | None:

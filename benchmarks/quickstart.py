@@ -57,9 +57,7 @@ def profile(strategy_name: str, repeats: int = 5) -> dict:
     }
     seconds = {}
     for name, part in parts.items():
-        started = time.monotonic()
-        program = jax.jit(part).lower(key, state).compile()
-        compile_seconds = time.monotonic() - started
+        program, compile_seconds = machine.compiled(part, key, state)
         times = []
         for repeat in range(repeats):
             started = time.monotonic()

@@ -41,12 +41,6 @@ BARS = {
 }
 
 
-def compiled(fn: Callable, *arguments: Any) -> tuple[Callable, float]:
-    started = time.monotonic()
-    program = jax.jit(fn).lower(*arguments).compile()
-    return program, time.monotonic() - started
-
-
 def physics(env_name: str, batch: int) -> tuple[Callable[[], float], float]:
     """Steps a second of the bare environment on all devices, and the seconds of compilation."""
     environment = brax_environment(env_name, "spring")
@@ -64,7 +58,7 @@ def physics(env_name: str, batch: int) -> tuple[Callable[[], float], float]:
         return parallel.all_sum(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(state)))
 
     key = parallel.place(jax.random.key(0))
-    program, compile_seconds = compiled(steps, key)
+    program, compile_seconds = machine.compiled(steps, key)
 
     def rate() -> float:
         started = time.monotonic()
@@ -81,7 +75,9 @@ def training(env_name: str, population: int, lanes: int | None) -> tuple[Callabl
     strategy = jaxes.openai_es(population, sigma=SIGMA.get(env_name, 0.1))
     start = jaxes.init(jax.random.key(0), strategy, problem)
     key, test = parallel.place((jax.random.key(1), jnp.bool_(False)))
-    program, compile_seconds = compiled(jaxes.make_update_step(strategy, problem), key, start, test)
+    program, compile_seconds = machine.compiled(
+        jaxes.make_update_step(strategy, problem), key, start, test
+    )
 
     def generations() -> dict[str, float]:
         state, steps, utilization = start, 0, []

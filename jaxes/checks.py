@@ -1,6 +1,7 @@
 """Refusals of bad input: each names the field, the value and what is allowed."""
 
 import difflib
+import importlib.util
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -69,6 +70,17 @@ def check_name(field: str, value: Any, names: Iterable[str]) -> None:
         raise ValueError(
             f"{field} must be one of {', '.join(names)}, got {value!r}{near(value, names)}"
         )
+
+
+def check_package(field: str, value: Any, package: str, install: str) -> None:
+    """Raises a ValueError, which says how to `install` it, unless `package` is there."""
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f"{field}: {value!r} needs the package {package}: {install}")
+
+
+def brief(error: Exception) -> str:
+    """The kind of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def near(value: Any, names: Iterable[str]) -> str:

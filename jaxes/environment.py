@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check
+from jaxes.checks import brief, check
 
 EnvState = Any
 
@@ -60,8 +60,7 @@ def _trace(what: str, fn: Callable, *arguments: Any) -> Any:
     try:
         return jax.eval_shape(fn, *arguments)
     except Exception as error:
-        message = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        raise ValueError(f"{what} fails: {message}") from error
+        raise ValueError(f"{what} fails: {brief(error)}") from error
 
 
 def _check_parts(what: str, value: Any, allowed: str) -> None:

@@ -127,7 +127,7 @@ def maximize(
             raise ValueError(f"{error}, the default; give a population_size") from error
         budget = max(10_000 * dim, 100 * size) if budget is None else budget
         check_count("budget", budget, least=size, most=2**62, why=", one generation")
-        check_doublings(make, size, max_restarts if restarts != "none" else 0, budget)
+        _check_doublings(make, size, max_restarts if restarts != "none" else 0, budget)
 
         def start(search: Search, index: int, max_generations: int) -> Run:
             u = search.space.coordinates(start_at(jax.random.fold_in(mean_key, index)))
@@ -206,7 +206,7 @@ def minimize(
     return result._replace(value=-result.value)
 
 
-def check_doublings(
+def _check_doublings(
     make: Callable[[int], Strategy], size: int, max_restarts: int, budget: int
 ) -> None:
     """Raises a ValueError if a restart that the budget allows has too large a population."""

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from jax import Array
 
-from jaxes.checks import check_name
+from jaxes.checks import brief, check_name
 from jaxes.core import Problem
 from jaxes.environment import Environment
 from jaxes.policies import PolicyFactory, mlp
@@ -99,7 +99,7 @@ def brax_environment(env_name: str, backend: str) -> Environment:
         except Exception as error:
             raise ValueError(
                 f"env_name: brax's {env_name!r} fails in its own code on backend {backend!r}: "
-                f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                f"{brief(error)}"
             ) from error
 
     def reset(key: Array) -> tuple[Any, Array]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from jaxes.checks import check, check_name
+from jaxes.checks import check, check_name, check_package
 from jaxes.core import Problem
 from jaxes.environment import Environment
 from jaxes.policies import PolicyFactory, mlp
@@ -41,8 +41,8 @@ def gymnax(
     See `jaxes.problems.brax` for the other arguments.
 
     Raises:
-      ValueError: an unknown environment, one with other actions, a value outside its range.
-      ModuleNotFoundError: gymnax is not installed.
+      ValueError: an unknown environment, one with other actions, a value outside its range, or
+        gymnax is not installed.
 
     Example:
       >>> problem = jaxes.problems.gymnax("CartPole-v1", policy=jaxes.policies.linear())
@@ -62,12 +62,8 @@ def gymnax(
 
 def gymnax_environment(env_name: str) -> Environment:
     """The bare environment, without gymnax's auto-reset."""
-    try:
-        import gymnax
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error}; gymnax is an extra: pip install -e '.[gymnax]'"
-        ) from error
+    check_package("env_name", env_name, "gymnax", "pip install -e '.[gymnax]'")
+    import gymnax
 
     check_name("env_name", env_name, gymnax.registered_envs)
     try:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check_name
+from jaxes.checks import check_name, check_package
 from jaxes.core import Problem
 from jaxes.environment import Environment
 from jaxes.policies import PolicyFactory, mlp
@@ -44,8 +44,7 @@ def playground(
 
     Raises:
       ValueError: an unknown environment, one whose model is not there or whose observations are
-        several arrays, a value outside its range.
-      ModuleNotFoundError: Playground is not installed.
+        several arrays, a value outside its range, or Playground is not installed.
 
     Example:
       >>> problem = jaxes.problems.playground("CartpoleBalance")
@@ -68,13 +67,10 @@ def playground_environment(env_name: str, implementation: str | None) -> Environ
     if implementation is None:
         implementation = "warp" if jax.default_backend() == "gpu" else "jax"
     check_name("implementation", implementation, get_args(Implementation))
-    try:
-        with quiet(), contextlib.redirect_stderr(io.StringIO()):
-            from mujoco_playground import dm_control_suite, registry
-            from mujoco_playground._src.mjx_env import MENAGERIE_PATH
-    except ModuleNotFoundError as error:
-        message = f"{error}; Playground is an extra: pip install -e '.[playground]'"
-        raise ModuleNotFoundError(message) from error
+    check_package("env_name", env_name, "mujoco_playground", "pip install -e '.[playground]'")
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+        from mujoco_playground import dm_control_suite, registry
+        from mujoco_playground._src.mjx_env import MENAGERIE_PATH
 
     check_name("env_name", env_name, registry.ALL_ENVS)
     if env_name not in dm_control_suite.ALL_ENVS and not MENAGERIE_PATH.exists():

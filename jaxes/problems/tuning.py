@@ -27,7 +27,8 @@ def tuned_lanes(environment: Environment, network: Policy) -> int:
     environment and size of policy.
     """
     devices = jax.local_devices()
-    size = sum(leaf.size for leaf in jax.tree.leaves(_params(network)))
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
     about = f"{environment.name}, {size} parameters, {len(devices)} {devices[0].device_kind}, jax "
     about += jax.__version__
     folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
@@ -74,7 +75,3 @@ def steps_per_second(environment: Environment, network: Policy, lanes: int) -> f
         jax.block_until_ready(program(key))
         seconds.append(time.monotonic() - started)
     return STEPS * lanes * jax.local_device_count() / min(seconds)
-
-
-def _params(network: Policy) -> Any:
-    return jax.eval_shape(network.init, jax.random.key(0))

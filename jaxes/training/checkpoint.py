@@ -10,6 +10,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax import Array
 
+from jaxes.checks import brief
 from jaxes.core import TrainState
 
 
@@ -80,7 +81,7 @@ class Checkpoints:
                 return found
             reason = "it is not complete"
         except Exception as error:
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            reason = brief(error)[:200]
         raise ValueError(
             f"checkpoint {self._directory / str(generation)} is damaged; move it away to go on "
             f"from an earlier one ({reason})"

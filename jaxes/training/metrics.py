@@ -1,11 +1,12 @@
 """Where a run's metrics go: `metrics.jsonl` always, TensorBoard and Weights & Biases if asked."""
 
-import importlib.util
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from jaxes.checks import check_package
 
 Row = dict[str, Any]  # one generation: `generation` and numbers by `group/name`
 LoggerName = Literal["tensorboard", "wandb"]
@@ -111,10 +112,7 @@ def check_installed(loggers: tuple[LoggerName, ...]) -> None:
     for name in loggers:
         if name not in PACKAGES:
             raise ValueError(f"loggers must be of {', '.join(PACKAGES)}, got {name!r}")
-        if importlib.util.find_spec(PACKAGES[name]) is None:
-            raise ValueError(
-                f"loggers: {name!r} needs the package {PACKAGES[name]}: pip install it"
-            )
+        check_package("loggers", name, PACKAGES[name], "pip install it")
 
 
 def open_sinks(run_dir: Path, loggers: tuple[LoggerName, ...]) -> list[Sink]:

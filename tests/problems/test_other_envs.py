@@ -1,5 +1,7 @@
 """gymnax and MuJoCo Playground: both extras, so that each test needs its package."""
 
+import importlib.util
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,3 +86,11 @@ def test_unknown_environments_are_refused(make):
     pytest.importorskip("mujoco_playground")
     with pytest.raises(ValueError, match=r"env_name must be one of .* got 'Nothing'"):
         make("Nothing")
+
+
+@pytest.mark.parametrize("make", [jaxes.problems.gymnax, jaxes.problems.playground])
+def test_a_missing_extra_is_named(make, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
+    name = make.__name__
+    with pytest.raises(ValueError, match=rf"'Any' needs the package \w+: .*'\.\[{name}\]'"):
+        make("Any")
