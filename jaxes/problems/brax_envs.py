@@ -2,10 +2,12 @@
 
 import contextlib
 import io
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
+import jax
 from jax import Array
 
 from jaxes.checks import brief, check_name
@@ -90,7 +92,8 @@ def brax_environment(env_name: str, backend: str) -> Environment:
     """The bare environment: no auto-reset, no episode wrapper; the rollout does both."""
     check_name("backend", backend, get_args(Backend))
     with quiet():
-        from brax import envs
+        with _without_warp():
+            from brax import envs
         from brax.envs import _envs as registered  # Brax offers no public way to list them
 
         check_name("env_name", env_name, sorted(registered))
@@ -123,6 +126,19 @@ def quiet() -> Iterator[None]:
 
         mujoco.set_mju_user_warning(_ignore_mujoco_warning)  # or MUJOCO_LOG.TXT appears in the cwd
         yield
+
+
+@contextlib.contextmanager
+def _without_warp() -> Iterator[None]:
+    """Without a GPU mujoco.mjx has no use for warp, whose import takes as long as all others."""
+    if "warp" in sys.modules or jax.default_backend() == "gpu":
+        yield
+        return
+    sys.modules["warp"] = None  # type: ignore[assignment]  # an import of it is then an ImportError
+    try:
+        yield
+    finally:
+        del sys.modules["warp"]
 
 
 def _ignore_mujoco_warning(message: str) -> None:
