@@ -4,12 +4,14 @@ The ceiling is what a bare `vmap(env.step)` reaches on all devices at its best b
 policy, no resets and no episodes. Beside it, in this one process and in turn, whole generations are
 timed (ask, rollouts, tell, statistics), and their useful steps a second divided by the ceiling:
 
-    python benchmarks/rollouts.py [--environments hopper,walker2d,ant,halfcheetah,humanoid]
+    python benchmarks/rollouts.py [--environments hopper,trained-hopper,walker2d,humanoid,ant,...]
         [--populations 256,2048] [--lanes 64] [--cpu-devices N] [--repeats 5]
         [--output benchmarks/results/rollouts-cpu.json]
 
-Populations at the start of training fall early (all but halfcheetah's and a standing ant's). Exits
-with 1 where a bar is missed.
+Populations at the start of training fall early, but for halfcheetah's, which cannot fall, and
+ant's, which stands where the perturbations are small; `trained-` trains first, untimed. With
+several devices the largest population is also run on one of them. Exits with 1 where a bar is
+missed.
 """
 
 import argparse
@@ -25,92 +27,131 @@ import machine
 
 import jaxes
 from jaxes import parallel
+from jaxes.core import TrainState
 from jaxes.problems.brax_envs import brax_environment
 
 BATCHES = (32, 64, 128)
 CEILING_STEPS = 100
 GENERATIONS = 3
-SIGMA = {"ant": 0.02}  # at which an untrained ant stands; others fall early at 0.1
+SIGMA = {"ant": 0.02, "trained-hopper": 0.02}  # at which they stand; others are run with 0.1
+TRAINING = 120  # generations of 256 members before a trained population is timed
+FULL, EARLY = {256: 0.9}, {2048: 0.85}
 # The least share of the ceiling, by environment and least population.
 BARS = {
-    "ant": {256: 0.9},
-    "halfcheetah": {256: 0.9},
-    "hopper": {2048: 0.85},
-    "walker2d": {2048: 0.85},
-    "humanoid": {2048: 0.85},
+    "hopper": EARLY,
+    "walker2d": EARLY,
+    "humanoid": EARLY,
+    "trained-hopper": FULL,
+    "ant": FULL,
+    "halfcheetah": FULL,
 }
+UTILIZATION_BAR = 0.9  # where the ceiling's bar is that of early falls
+DEVICES_BAR = 0.95  # of as many times as there are devices
+COST_BAR = 0.95  # a smaller population's cost a member over this one's; the rest is noise
 
 
-def physics(env_name: str, batch: int) -> tuple[Callable[[], float], float]:
-    """Steps a second of the bare environment on all devices, and the seconds of compilation."""
+def physics(env_name: str, batch: int) -> Callable[[], float]:
+    """Steps a second of the bare environment on all devices."""
     environment = brax_environment(env_name, "spring")
 
-    @parallel.replicated
-    def steps(key: jax.Array) -> jax.Array:
+    def reset(key: jax.Array) -> Any:
         keys = jax.random.split(jax.random.fold_in(key, parallel.device_index()), batch)
-        state, _ = jax.vmap(environment.reset)(keys)
+        return jax.vmap(environment.reset)(keys)[0]
+
+    def steps(state: Any) -> Any:
         action = jnp.full((batch, environment.action_size), 0.1)
+        return jax.lax.fori_loop(
+            0, CEILING_STEPS, lambda _, state: jax.vmap(environment.step)(state, action)[0], state
+        )
 
-        def step(_: jax.Array, state: Any) -> Any:
-            return jax.vmap(environment.step)(state, action)[0]
-
-        state = jax.lax.fori_loop(0, CEILING_STEPS, step, state)
-        return parallel.all_sum(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(state)))
-
-    key = parallel.place(jax.random.key(0))
-    program, compile_seconds = machine.compiled(steps, key)
+    start = jax.jit(parallel.replicated(reset))(parallel.place(jax.random.key(0)))
+    program, _ = machine.compiled(parallel.replicated(steps), start)
 
     def rate() -> float:
         started = time.monotonic()
-        jax.block_until_ready(program(key))
+        jax.block_until_ready(program(start))
         return jax.local_device_count() * batch * CEILING_STEPS / (time.monotonic() - started)
 
     rate()
-    return rate, compile_seconds
+    return rate
 
 
-def training(env_name: str, population: int, lanes: int | None) -> tuple[Callable, float]:
-    """Rows of some generations from the start of training: useful steps a second, ..."""
-    problem = jaxes.problems.brax(env_name, num_lanes=lanes, num_test_episodes=1)
-    strategy = jaxes.openai_es(population, sigma=SIGMA.get(env_name, 0.1))
-    start = jaxes.init(jax.random.key(0), strategy, problem)
-    key, test = parallel.place((jax.random.key(1), jnp.bool_(False)))
-    program, compile_seconds = machine.compiled(
-        jaxes.make_update_step(strategy, problem), key, start, test
-    )
+class Training:
+    """Generations of one environment and population, always the same ones."""
 
-    def generations() -> dict[str, float]:
-        state, steps, utilization = start, 0, []
+    def __init__(self, name: str, population: int, lanes: int | None, devices: int | None = None):
+        self.population = population
+        self.mesh = jaxes.make_mesh(devices)
+        self.problem = jaxes.problems.brax(
+            name.removeprefix("trained-"), num_lanes=lanes, num_test_episodes=1
+        )
+        self.strategy = jaxes.openai_es(population, sigma=SIGMA.get(name, 0.1))
+        self.start = jaxes.init(jax.random.key(0), self.strategy, self.problem, mesh=self.mesh)
+        self.key, self.test = parallel.place((jax.random.key(1), jnp.bool_(False)), self.mesh)
+        self.program, self.compile_seconds = machine.compiled(
+            jaxes.make_update_step(self.strategy, self.problem, self.mesh),
+            self.key,
+            self.start,
+            self.test,
+        )
+
+    def train(self, num_generations: int) -> TrainState:
+        """The state after so many generations."""
+        state = self.start
+        for generation in range(num_generations):
+            key = parallel.place(jax.random.fold_in(self.key, generation), self.mesh)
+            state, _ = jax.block_until_ready(self.program(key, state, self.test))
+        return state
+
+    def generations(self) -> dict[str, float]:
+        state, steps, utilization = self.start, 0, []
         started = time.monotonic()
         for _ in range(GENERATIONS):
-            state, metrics = program(key, state, test)
+            state, metrics = self.program(self.key, state, self.test)
             steps += int(metrics["rollout/env_steps"])
             utilization.append(float(metrics["rollout/utilization"]))
+        seconds = time.monotonic() - started
         return {
-            "steps_per_second": steps / (time.monotonic() - started),
+            "steps_per_second": steps / seconds,
+            "milliseconds": 1e3 * seconds / self.population / GENERATIONS,
             "utilization": statistics.mean(utilization),
-            "episode_length": steps / population / GENERATIONS,
+            "episode_length": steps / self.population / GENERATIONS,
         }
 
-    generations()
-    return generations, compile_seconds
 
-
-def measure(env_name: str, population: int, ceilings: list, options: Any) -> dict:
-    generations, compile_seconds = training(env_name, population, options.lanes)
+def measure(training: Training, ceilings: list[Callable[[], float]], repeats: int) -> dict:
+    """Medians over the repeats, each beside its own ceiling."""
+    training.generations()
     rows, ratios = [], []
-    for _ in range(options.repeats):
-        row = generations()
-        rows.append(row | {"ceiling": max(rate() for rate, _ in ceilings)})
+    for _ in range(repeats):
+        row = training.generations()
+        rows.append(row | {"ceiling": max(rate() for rate in ceilings)})
         ratios.append(row["steps_per_second"] / rows[-1]["ceiling"])
     return {
-        "environment": env_name,
-        "population": population,
+        "population": training.population,
         "ratio": statistics.median(ratios),
         "ratio_range": [min(ratios), max(ratios)],
-        "bar": machine.bar_for(BARS.get(env_name, {}), population),
-        "compile_seconds": compile_seconds,
+        "compile_seconds": training.compile_seconds,
     } | {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+
+
+def speedup(one: Training, all_of_them: Training, repeats: int) -> dict:
+    """How much faster the same generations are on all devices than on one."""
+    one.generations(), all_of_them.generations()
+    pairs = [
+        (one.generations()["steps_per_second"], all_of_them.generations()["steps_per_second"])
+        for _ in range(repeats)
+    ]
+    ratios = [many / single for single, many in pairs]
+    return {
+        "population": one.population,
+        "ratio": statistics.median(ratios),
+        "ratio_range": [min(ratios), max(ratios)],
+    }
+
+
+def single(population: int, ratio: float) -> dict:
+    return {"population": population, "ratio": ratio, "ratio_range": [ratio, ratio]}
 
 
 def main() -> None:
@@ -123,20 +164,49 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     devices = jaxes.use_cpu_devices(options.cpu_devices)
+    populations = [int(population) for population in options.populations.split(",")]
     rows = []
-    for env_name in options.environments.split(","):
-        ceilings = [physics(env_name, batch) for batch in BATCHES]
-        for population in map(int, options.populations.split(",")):
-            row = measure(env_name, population, ceilings, options)
-            rows.append(row)
-            low, high = row["ratio_range"]
+
+    def report(name: str, what: str, bar: float | None, row: dict) -> None:
+        rows.append({"environment": name, "what": what, "bar": bar} | row)
+        low, high = row["ratio_range"]
+        print(
+            f"{name:15s} {row['population']:5d} members  {what:22s} {row['ratio']:.2f} "
+            f"({low:.2f} to {high:.2f}, bar {bar})",
+            flush=True,
+        )
+
+    for name in options.environments.split(","):
+        ceilings = [physics(name.removeprefix("trained-"), batch) for batch in BATCHES]
+        trained, cost = None, None
+        if name.startswith("trained-"):
+            trained = Training(name.removeprefix("trained-"), 256, options.lanes).train(TRAINING)
+        for population in populations:
+            training = Training(name, population, options.lanes)
+            if trained:
+                strategy = training.start.strategy._replace(mean=trained.strategy.mean)
+                training.start = trained._replace(strategy=strategy)
+            row = measure(training, ceilings, options.repeats)
+            bars = BARS.get(name, {})
+            report(name, "of the bare physics", machine.bar_for(bars, population), row)
             print(
-                f"{env_name:12s} {population:5d} members  {row['steps_per_second']:9,.0f} steps/s "
-                f"of {row['ceiling']:9,.0f}: {row['ratio']:.2f} ({low:.2f} to {high:.2f}, bar "
-                f"{row['bar']})  utilization {row['utilization']:.2f}  episodes "
-                f"{row['episode_length']:.0f} steps  compilation {row['compile_seconds']:.0f} s",
+                f"{row['steps_per_second']:9,.0f} steps/s, {row['milliseconds']:.3f} ms a member, "
+                f"episodes of {row['episode_length']:.0f} steps, compilation "
+                f"{row['compile_seconds']:.0f} s",
                 flush=True,
             )
+            demanded = bars is EARLY and machine.bar_for(bars, population)
+            bar = UTILIZATION_BAR if demanded else None
+            report(name, "lanes busy", bar, single(population, row["utilization"]))
+            if cost:
+                less = single(population, cost / row["milliseconds"])
+                report(name, "less cost a member", COST_BAR, less)
+            cost = row["milliseconds"]
+        if devices > 1:
+            one = Training(name, populations[-1], options.lanes, devices=1)
+            one.start = parallel.place(training.start, one.mesh)
+            row = speedup(one, training, options.repeats)
+            report(name, f"{devices} devices over one", DEVICES_BAR * devices, row)
     machine.write(options.output, cpu_devices=devices, rows=rows)
     machine.exit_by_bars(rows)
 

@@ -91,7 +91,8 @@ def log_rank(fitness: Array, fraction: ArrayLike = 0.5) -> Array:
 @sums_to(0)
 def centered_rank(fitness: Array) -> Array:
     """Ranks scaled to `[-0.5, 0.5]`, worst to best (Salimans et al. 2017)."""
-    return by_rank(fitness, jnp.linspace(0.5, -0.5, fitness.size, dtype=_ranks(fitness).dtype))
+    edge = 0.5 if fitness.size > 1 else 0
+    return by_rank(fitness, jnp.linspace(edge, -edge, fitness.size, dtype=_ranks(fitness).dtype))
 
 
 @sums_to(0)
@@ -118,8 +119,9 @@ def raw(fitness: Array) -> Array:
 
     Magnitudes are bounded by the square root of the dtype's maximum, so that sums stay finite.
     """
-    bound = float(jnp.finfo(fitness.dtype).max) ** 0.5
-    return jnp.clip(bounded(fitness), -bound, bound)
+    values = bounded(fitness).astype(_ranks(fitness).dtype)
+    bound = float(jnp.finfo(values.dtype).max) ** 0.5
+    return jnp.clip(values, -bound, bound)
 
 
 def like_utilities(weights: Weights, fitness: Array) -> Array:

@@ -49,6 +49,12 @@ def test_elites_sum_to_one_for_any_traced_fraction(shape):
     np.testing.assert_allclose(sums(jnp.linspace(0.0, 1.5, 50)), 1, rtol=1e-6)
 
 
+def test_one_member_and_whole_numbers_will_do(shape):
+    alone = shape(jnp.array([7.0]))
+    assert weights.total(shape) in (None, float(alone[0]))
+    np.testing.assert_array_equal(shape(jnp.array([3, 1, 2])), shape(jnp.array([3.0, 1.0, 2.0])))
+
+
 def test_weights_sum_to_what_they_declare(shape):
     total = weights.total(shape)
     if total is None:

@@ -32,7 +32,8 @@ class Result(NamedTuple):
     Attributes:
       solution: the best that was evaluated, a pytree of NumPy arrays like the mean given. In one
         compiled program it is rebuilt from its number: equal to what was evaluated up to rounding.
-      value: its value, in the dtype of the mean.
+      value: its value, in the dtype of the mean; -inf (of `minimize` inf) where nothing that was
+        evaluated had one, and the solution is then the start.
       evaluations: how many solutions were evaluated, in all starts.
       reason: why it stopped: `target`, `budget`, `max_generations` (of the last restart), or a
         criterion of `Termination`.
@@ -69,8 +70,9 @@ def maximize(
 
     Args:
       fitness_fn: `(solution) -> fitness []`, jittable, where a solution is a pytree like the mean;
-        the whole search is then one compiled program. With `host`, `(solutions) -> fitness [N]`, a
-        function of NumPy arrays with a leading axis N, called once a generation.
+        the whole search is then one compiled program, and no part of another. With `host`,
+        `(solutions) -> fitness [N]`, a function of NumPy arrays with a leading axis N, called once
+        a generation.
       mean: where to start: a pytree of floats, of D numbers in all; or a function `(key) -> pytree`
         that each restart calls anew. A list of numbers is an array. Arrays of float64 are searched
         in float64, even where JAX's default is float32.

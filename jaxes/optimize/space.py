@@ -53,7 +53,8 @@ def flatten(mean: Any, std: Any, bounds: tuple[Any, Any] | None) -> Space:
     """Checks the arguments that describe the space, and flattens them."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(mean)]
     for leaf in leaves:
-        check("mean", leaf.dtype, leaf.dtype in (np.float32, np.float64), "of floats")
+        known = leaf.dtype in (np.float32, np.float64)
+        check("mean", leaf.dtype, known, "of floats of 32 or 64 bits")
     check("mean", mean, sum(leaf.size for leaf in leaves) > 0, "of at least one number")
     x, unravel = ravel_pytree(mean)
     check("mean", mean, bool(jnp.all(jnp.isfinite(x))), "finite")
@@ -92,9 +93,13 @@ def precision_of(mean: Any) -> contextlib.AbstractContextManager:
 
 def as_array(mean: Any) -> Any:
     """A list of plain numbers as an array, and integers as floats; other pytrees as they are."""
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(mean))
+    allowed = "known: a search cannot be a part of a jitted function, an update step can"
+    check("mean", mean, not traced, allowed)
     numbers = isinstance(mean, list | tuple) and len(mean) > 0
     if numbers and all(isinstance(number, float | int | np.number) for number in mean):
-        return np.asarray(mean, np.float32)
+        double = any(isinstance(number, np.float64) for number in mean)
+        return np.asarray(mean, np.float64 if double else jnp.result_type(float))
 
     def as_float(leaf: Any) -> Any:
         whole = np.asarray(leaf).dtype.kind in "iu"

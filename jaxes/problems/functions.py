@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from jaxes import parallel
-from jaxes.checks import check_count
+from jaxes.checks import check, check_count
 from jaxes.core import Evaluation, Population, Problem
 from jaxes.gaussian import CHUNK_SIZE
 
@@ -31,6 +31,9 @@ def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array
       fn: `solution [D] -> fitness []`, jittable.
       initial_mean: `key -> mean [D]`.
 
+    Raises:
+      ValueError: at trace time, where `fn` returns anything else than one real number.
+
     Example:
       >>> problem = function(lambda x: -jnp.sum((x - 3) ** 2), lambda key: jnp.zeros(10))
     """
@@ -41,10 +44,20 @@ def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array
     def evaluate(
         key: Array, population: Population, problem_state: Any, test: Any = False
     ) -> Evaluation:
-        metrics = {"test/returns": fn(population.mean)[None]}
+        check_scalar("fn", fn, population.mean)
+        metrics = {"test/returns": jnp.asarray(fn(population.mean))[None]}
         return Evaluation(evaluate_in_chunks(fn, population), problem_state, metrics)
 
     return Problem(init, evaluate, initial_mean, HParams())
+
+
+def check_scalar(field: str, fn: Callable[[Array], Any], x: Array) -> None:
+    """Raises a ValueError if `fn(x)` is not one real number. Nothing is computed."""
+    value = jax.eval_shape(fn, x)
+    shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", np.dtype(type(value)))
+    real = shape == () and (jnp.issubdtype(dtype, jnp.floating) or dtype.kind in "iub")
+    got = f"{dtype}{list(shape)}" if isinstance(value, jax.ShapeDtypeStruct) else value
+    check(field, got, real, "a function to one real number, of shape ()")
 
 
 def evaluate_in_chunks(fn: Callable[[Array], Array], population: Population) -> Array:

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
@@ -64,6 +65,11 @@ def bind(
         check("mean", list(mean.shape), mean.size > 0, "a vector of at least one number")
         strong = partial(jnp.asarray, dtype=mean.dtype)  # a weak type would compile twice
         check("hparams", hparams, type(hparams) is type(defaults), f"like {defaults}")
+        for field, value in zip(defaults._fields, hparams, strict=True):
+            number = isinstance(value, Array | np.ndarray | np.number | int | float)
+            got = list(value.shape) if number and np.ndim(value) else value
+            allowed = "one number (vmap over several)"
+            check(f"hparams.{field}", got, number and np.ndim(value) == 0, allowed)
         state = init(strong(mean), jax.tree.map(strong, hparams))
         return jax.tree.map(jnp.copy, state)  # no two leaves share a buffer: they can be donated
 

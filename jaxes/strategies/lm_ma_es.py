@@ -127,8 +127,9 @@ def lm_ma_es(
 
     m = 4 + ⌊3 ln D⌋ direction vectors follow the search on time scales that grow by factors of
     four. Unlike diagonal strategies it learns directions that are no axes; unlike CMA-ES its
-    memory is m D. The step size is controlled as in CMA-ES (the paper has ‖p_σ‖²/n and no d_σ),
-    which allows populations larger than D.
+    memory is m D. Rates: c_σ = min(1/2, 2λ/n), c_{c,j} = min(1/2, λ/(4^j n)) and
+    c_{d,j} = 1/(1.5^j max(n, μ_eff, 2)). The paper has ‖p_σ‖²/n and no d_σ; here both are those of
+    CMA-ES, and rates are bounded, which allows populations larger than D.
 
     Args:
       population_size: λ, at least 4; `4 + ⌊3 ln D⌋` is the paper's default.

@@ -64,6 +64,9 @@ def test_dtype_follows_the_mean():
     assert single.solution.dtype == np.float32
     assert double.solution.dtype == np.float64
     assert 0 < double.value < 1e-9
+    assert jaxes.minimize(sphere, list(np.zeros(3))).solution.dtype == np.float64
+    with jax.enable_x64(True):
+        assert jaxes.minimize(sphere, [0.0, 0.0]).solution.dtype == np.float64
 
 
 def test_mean_std_and_bounds_may_be_pytrees():
@@ -280,7 +283,7 @@ def test_the_budget_is_never_exceeded():
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        ((np.zeros(2, complex),), {}, ValueError, "mean must be of floats, got dtype"),
+        ((np.zeros(2, complex),), {}, ValueError, "mean must be of floats of 32 or 64 bits, got dtype"),
         ((np.array([1.0, np.nan]),), {}, ValueError, "mean must be finite"),
         (((),), {}, ValueError, "mean must be of at least one number"),
         ((np.ones(2), jaxes.cma_es(8)), {"restarts": "ipop"}, ValueError, "where restarts is"),
@@ -315,6 +318,17 @@ def test_the_budget_is_never_exceeded():
 def test_bad_arguments_are_refused(arguments, options, error, message):
     with pytest.raises(error, match=message):
         jaxes.minimize(sphere, *arguments, **options)
+
+
+def test_a_search_inside_a_jitted_function_is_refused():
+    with pytest.raises(ValueError, match="mean must be known"):
+        jax.jit(lambda x: jaxes.minimize(sphere, x).value)(jnp.zeros(3))
+
+
+def test_where_nothing_has_a_value_the_answer_is_the_start():
+    result = jaxes.minimize(lambda x: jnp.nan * x[0], jnp.ones(3))
+    np.testing.assert_array_equal(result.solution, 1)
+    assert result.value == np.inf
 
 
 def test_a_host_function_that_was_not_said_to_be_one_is_refused():

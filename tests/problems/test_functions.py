@@ -72,3 +72,20 @@ def test_a_function_of_your_own():
         )
     )
     np.testing.assert_allclose(run(state)[0].strategy.mean, 3, atol=1e-3)
+
+
+@pytest.mark.parametrize("fn", [lambda x: x, lambda x: (x[0], x), lambda x: None])
+def test_a_function_to_something_else_than_a_number_is_refused(fn):
+    problem = functions.function(fn, lambda key: jnp.zeros(3))
+    strategy = jaxes.cma_es(8)
+    state = jaxes.init(jax.random.key(0), strategy, problem)
+    with pytest.raises(ValueError, match="fn must be a function to one real number"):
+        jaxes.make_update_step(strategy, problem)(jax.random.key(1), state)
+
+
+def test_a_constant_is_a_function():
+    problem = functions.function(lambda x: 1.0, lambda key: jnp.zeros(3))
+    strategy = jaxes.cma_es(8)
+    state = jaxes.init(jax.random.key(0), strategy, problem)
+    _, metrics = jaxes.make_update_step(strategy, problem)(jax.random.key(1), state)
+    assert metrics["fitness/mean"] == 1

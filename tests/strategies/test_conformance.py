@@ -337,6 +337,13 @@ def test_hyperparameters_of_another_strategy_are_refused(strategy):
         strategy.init(jnp.zeros(D), jaxes.problems.brax("fast").hparams)
 
 
+@pytest.mark.parametrize("value", [jnp.ones(D), [0.1, 0.2], None, "a", 1j])
+def test_each_hyperparameter_is_one_number(strategy, value):
+    for field in strategy.hparams._fields:
+        with pytest.raises(ValueError, match=rf"hparams\.{field} must be one number"):
+            strategy.init(jnp.zeros(D), strategy.hparams._replace(**{field: value}))
+
+
 def test_functions_of_the_wrong_shape_are_named():
     key, mean = jax.random.key(0), jnp.zeros(3)
     halved = jaxes.weights.sums_to(0)(lambda fitness: fitness[::2])
