@@ -30,9 +30,8 @@ from jaxes import parallel
 from jaxes.core import TrainState
 from jaxes.problems.brax_envs import brax_environment
 
-BATCHES = (32, 64, 128)
+BATCHES = (64, 128, 256)
 CEILING_STEPS = 100
-GENERATIONS = 3
 SIGMA = {"ant": 0.02, "trained-hopper": 0.02}  # at which they stand; others are run with 0.1
 TRAINING = 120  # generations of 256 members before a trained population is timed
 FULL, EARLY = {256: 0.9}, {2048: 0.85}
@@ -81,6 +80,7 @@ class Training:
 
     def __init__(self, name: str, population: int, lanes: int | None, devices: int | None = None):
         self.population = population
+        self.num_generations = 1 if BARS.get(name) is FULL else 3
         self.mesh = jaxes.make_mesh(devices)
         self.problem = jaxes.problems.brax(
             name.removeprefix("trained-"), num_lanes=lanes, num_test_episodes=1
@@ -106,16 +106,16 @@ class Training:
     def generations(self) -> dict[str, float]:
         state, steps, utilization = self.start, 0, []
         started = time.monotonic()
-        for _ in range(GENERATIONS):
+        for _ in range(self.num_generations):
             state, metrics = self.program(self.key, state, self.test)
             steps += int(metrics["rollout/env_steps"])
             utilization.append(float(metrics["rollout/utilization"]))
         seconds = time.monotonic() - started
         return {
             "steps_per_second": steps / seconds,
-            "milliseconds": 1e3 * seconds / self.population / GENERATIONS,
+            "milliseconds": 1e3 * seconds / self.population / self.num_generations,
             "utilization": statistics.mean(utilization),
-            "episode_length": steps / self.population / GENERATIONS,
+            "episode_length": steps / self.population / self.num_generations,
         }
 
 

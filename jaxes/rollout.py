@@ -96,10 +96,11 @@ class Width(NamedTuple):
 
     @classmethod
     def of(cls, lanes: int) -> "Width":
-        """What was measured to suit that many lanes."""
-        few = lanes < 4 * BLOCK
-        tail = 0 if few else lanes * 5 // 8 // BLOCK * BLOCK
-        return cls(lanes, refill=min(lanes, 8), tail=tail, block=BLOCK)
+        """What was measured to suit that many lanes (docs/decisions.md)."""
+        if jax.default_backend() != "cpu":  # there a few lanes take as long as all of them
+            return cls(lanes, refill=-(-lanes // 8), tail=0, block=lanes)
+        tail = 0 if lanes < 4 * BLOCK else lanes * 3 // 8 // BLOCK * BLOCK
+        return cls(lanes, refill=min(lanes, 4), tail=tail, block=BLOCK)
 
 
 BLOCK = 8

@@ -38,7 +38,7 @@ class State(NamedTuple):
 
 
 # Lanes that fill a device: more leave a CPU core's cache, fewer leave a GPU idle.
-LANES = {"cpu": 64, "gpu": 8192, "tpu": 8192}
+LANES = {"cpu": 128, "gpu": 8192, "tpu": 8192}
 MIN_VARIANCE = 1e-4  # of an observation that hardly varies, so that it is not blown up
 
 

@@ -283,7 +283,12 @@ def test_the_budget_is_never_exceeded():
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        ((np.zeros(2, complex),), {}, ValueError, "mean must be of floats of 32 or 64 bits, got dtype"),
+        (
+            (np.zeros(2, complex),),
+            {},
+            ValueError,
+            "mean must be of floats of 32 or 64 bits, got d",
+        ),
         ((np.array([1.0, np.nan]),), {}, ValueError, "mean must be finite"),
         (((),), {}, ValueError, "mean must be of at least one number"),
         ((np.ones(2), jaxes.cma_es(8)), {"restarts": "ipop"}, ValueError, "where restarts is"),
