@@ -119,10 +119,11 @@ def all_sum(tree: Any) -> Any:
 def divide(pending: Array) -> Array:
     """This device's share of the jobs that are pending: bool `[J]` on all devices -> bool `[J]`.
 
-    They are dealt out like cards, so that shares differ by one at most.
+    They are dealt out like cards, two at a time: a device that begins both members of an antithetic
+    pair draws their noise once. Shares differ by two at most.
     """
     order = jnp.cumsum(pending, dtype=jnp.int32) - 1
-    return pending & (order % num_devices() == device_index())
+    return pending & (order // 2 % num_devices() == device_index())
 
 
 def map_divided(fn: Callable[[Array], Array], rows: Array) -> Array:
