@@ -207,7 +207,7 @@ def main() -> None:
             one.start = parallel.place(training.start, one.mesh)
             row = speedup(one, training, options.repeats)
             report(name, f"{devices} devices over one", DEVICES_BAR * devices, row)
-    machine.write(options.output, cpu_devices=devices, rows=rows)
+        machine.write(options.output, cpu_devices=devices, rows=rows)
     machine.exit_by_bars(rows)
 
 

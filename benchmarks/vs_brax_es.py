@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     devices = jaxes.use_cpu_devices(options.cpu_devices)
+    settings = vars(options) | {"output": str(options.output)}
     rows = []
     for env_name in options.environments.split(","):
         for population in map(int, options.populations.split(",")):
@@ -137,8 +138,7 @@ def main() -> None:
                 f"{my_compilation:.0f} and {peer_compilation:.0f} s",
                 flush=True,
             )
-    settings = vars(options) | {"output": str(options.output)}
-    machine.write(options.output, cpu_devices=devices, options=settings, rows=rows)
+            machine.write(options.output, cpu_devices=devices, options=settings, rows=rows)
     machine.exit_by_bars(rows)
 
 
