@@ -82,14 +82,14 @@ class Training:
         self.population = population
         self.num_generations = 1 if BARS.get(name) is FULL else 3
         self.mesh = jaxes.make_mesh(devices)
-        self.problem = jaxes.problems.brax(
+        problem = jaxes.problems.brax(
             name.removeprefix("trained-"), num_lanes=lanes, num_test_episodes=1
         )
-        self.strategy = jaxes.openai_es(population, sigma=SIGMA.get(name, 0.1))
-        self.start = jaxes.init(jax.random.key(0), self.strategy, self.problem, mesh=self.mesh)
+        strategy = jaxes.openai_es(population, sigma=SIGMA.get(name, 0.1))
+        self.start = jaxes.init(jax.random.key(0), strategy, problem, mesh=self.mesh)
         self.key, self.test = parallel.place((jax.random.key(1), jnp.bool_(False)), self.mesh)
         self.program, self.compile_seconds = machine.compiled(
-            jaxes.make_update_step(self.strategy, self.problem, self.mesh),
+            jaxes.make_update_step(strategy, problem, self.mesh),
             self.key,
             self.start,
             self.test,
@@ -127,12 +127,9 @@ def measure(training: Training, ceilings: list[Callable[[], float]], repeats: in
         row = training.generations()
         rows.append(row | {"ceiling": max(rate() for rate in ceilings)})
         ratios.append(row["steps_per_second"] / rows[-1]["ceiling"])
-    return {
-        "population": training.population,
-        "ratio": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
-        "compile_seconds": training.compile_seconds,
-    } | {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    summary = summarize(training.population, ratios)
+    return summary | {"compile_seconds": training.compile_seconds} | medians
 
 
 def speedup(one: Training, all_of_them: Training, repeats: int) -> dict:
@@ -142,16 +139,15 @@ def speedup(one: Training, all_of_them: Training, repeats: int) -> dict:
         (one.generations()["steps_per_second"], all_of_them.generations()["steps_per_second"])
         for _ in range(repeats)
     ]
-    ratios = [many / single for single, many in pairs]
+    return summarize(one.population, [many / single for single, many in pairs])
+
+
+def summarize(population: int, ratios: list[float]) -> dict:
     return {
-        "population": one.population,
+        "population": population,
         "ratio": statistics.median(ratios),
         "ratio_range": [min(ratios), max(ratios)],
     }
-
-
-def single(population: int, ratio: float) -> dict:
-    return {"population": population, "ratio": ratio, "ratio_range": [ratio, ratio]}
 
 
 def main() -> None:
@@ -197,9 +193,9 @@ def main() -> None:
             )
             demanded = bars is EARLY and machine.bar_for(bars, population)
             bar = UTILIZATION_BAR if demanded else None
-            report(name, "lanes busy", bar, single(population, row["utilization"]))
+            report(name, "lanes busy", bar, summarize(population, [row["utilization"]]))
             if cost:
-                less = single(population, cost / row["milliseconds"])
+                less = summarize(population, [cost / row["milliseconds"]])
                 report(name, "less cost a member", COST_BAR, less)
             cost = row["milliseconds"]
         if devices > 1:
