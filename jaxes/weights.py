@@ -135,7 +135,7 @@ def like_utilities(weights: Weights, fitness: Array) -> Array:
 
 
 def is_informative(fitness: Array) -> Array:
-    """False where no member is known to be better than another: all equal, or all NaN."""
+    """False where none is known to be better than another: all that are not NaN are equal."""
     known = ~jnp.isnan(fitness)
     best = jnp.max(fitness, where=known, initial=-jnp.inf)
     worst = jnp.min(fitness, where=known, initial=jnp.inf)

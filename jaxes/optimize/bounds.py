@@ -28,12 +28,13 @@ class Box(NamedTuple):
         a_low, a_high = self._margins()
         # y and its mirror images in low - a and high + a give the same x: fold y between the two.
         left, right = self.low - a_low, self.high + a_high
-        period = 2 * (right - left)
-        both = jnp.isfinite(period)
-        phase = jnp.mod(jnp.where(both, y - left, 0), jnp.where(both, period, 1))
-        folded = left + jnp.minimum(phase, period - phase)
-        folded = jnp.where(both, folded, jnp.maximum(jnp.minimum(y, 2 * right - y), 2 * left - y))
-        y = jnp.where((left <= y) & (y <= right), y, folded)  # exact where nothing is folded
+        y = jnp.where(y < left, 2 * left - y, jnp.where(y > right, 2 * right - y, y))
+        # Only what lies beyond the whole width is folded again: beside a far bound a remainder
+        # would lose the low digits of y.
+        again = ((y < left) | (y > right)) & jnp.isfinite(right - left)
+        period = jnp.where(again, 2 * (right - left), 1)
+        phase = jnp.mod(jnp.where(again, y - left, 0), period)
+        y = jnp.where(again, left + jnp.minimum(phase, period - phase), y)
 
         from_low, from_high = (y - left) ** 2 / (4 * a_low), (right - y) ** 2 / (4 * a_high)
         x = jnp.where(y < self.low + a_low, self.low + from_low, y)

@@ -74,14 +74,14 @@ def maximize(
         `(solutions) -> fitness [N]`, a function of NumPy arrays with a leading axis N, called once
         a generation.
       mean: where to start: a pytree of floats, of D numbers in all; or a function `(key) -> pytree`
-        that each restart calls anew. A list of numbers is an array. Arrays of float64 are searched
-        in float64, even where JAX's default is float32.
+        that each restart calls anew. A list or tuple of numbers is an array. Arrays of float64 are
+        searched in float64, even where JAX's default is float32.
       strategy: a strategy, or a function from the population size to one, such as `jaxes.snes`;
         `cma_es` with sigma=1 by default.
       std: the initial standard deviation of each coordinate is this times the strategy's `sigma`:
         a number, or a pytree like the mean. Its ratios are the scales of the coordinates.
       bounds: `(low, high)`, each a number or a pytree like the mean; ±inf where there is none.
-        Members never leave them (see `jaxes.optimize.bounds`).
+        Members never leave them, as rounded to the mean's dtype (see `jaxes.optimize.bounds`).
       host: says that `fitness_fn` is a host function. It is never guessed.
       target: stop when a fitness is at least this.
       budget: the greatest number of evaluations, in all starts; by default 10,000 D, or
@@ -115,8 +115,8 @@ def maximize(
     check_termination(termination)
     make = _maker(strategy, population_size, restarts)
     mean_key, search_key = jax.random.split(jax.random.key(seed))
-    start_at = mean if callable(mean) else lambda key: as_array(mean)
-    first_mean = start_at(mean_key)
+    start_at = mean if callable(mean) else lambda key: mean
+    first_mean = as_array(start_at(mean_key))
     with precision_of(first_mean):
         space = flatten(first_mean, std, bounds)
         dim = space.scale.size
@@ -132,7 +132,7 @@ def maximize(
         _check_doublings(make, size, max_restarts if restarts != "none" else 0, budget)
 
         def start(search: Search, index: int, max_generations: int) -> Run:
-            u = search.space.coordinates(start_at(jax.random.fold_in(mean_key, index)))
+            u = search.space.coordinates(as_array(start_at(jax.random.fold_in(mean_key, index))))
             key = jax.random.fold_in(search_key, index)
             return (host_search if host else compiled_search)(search, key, u, max_generations)
 

@@ -46,7 +46,10 @@ class Space(NamedTuple):
         check("mean", mean, bool(jnp.all(jnp.isfinite(x))), "finite")
         within = bool(jnp.all((self.box.low <= x) & (x <= self.box.high)))
         check("mean", mean, within, "within the bounds")
-        return self.box.outside(x) / self.scale
+        u = self.box.outside(x) / self.scale
+        near = bool(jnp.all(jnp.abs(u) < float(jnp.finfo(u.dtype).max) ** 0.75))
+        check("std", self.scale, near, f"not so small beside the mean, {x}")
+        return u
 
 
 def flatten(mean: Any, std: Any, bounds: tuple[Any, Any] | None) -> Space:
@@ -92,11 +95,12 @@ def precision_of(mean: Any) -> contextlib.AbstractContextManager:
 
 
 def as_array(mean: Any) -> Any:
-    """A list of plain numbers as an array, and integers as floats; other pytrees as they are."""
+    """A list or tuple of plain numbers as an array, and integers as floats; other pytrees as they
+    are, NamedTuples of numbers among them."""
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(mean))
     allowed = "known: a search cannot be a part of a jitted function, an update step can"
     check("mean", mean, not traced, allowed)
-    numbers = isinstance(mean, list | tuple) and len(mean) > 0
+    numbers = isinstance(mean, list | tuple) and len(mean) > 0 and not hasattr(mean, "_fields")
     if numbers and all(isinstance(number, float | int | np.number) for number in mean):
         double = any(isinstance(number, np.float64) for number in mean)
         return np.asarray(mean, np.float64 if double else jnp.result_type(float))

@@ -53,8 +53,11 @@ def tell(
     weighted_noise = sampler.sum(lambda epsilon, w: w @ epsilon, key, mean, weights(fitness))
     gradient = weighted_noise / (fitness.size * hparams.sigma)
     gradient = gradient - hparams.weight_decay * mean
-    bound = base.largest(mean.dtype)  # an optimizer takes squares, however large the fitness was
-    gradient = jnp.clip(gradient, -bound, bound)
+    # An optimizer takes squares: as a whole, so that it keeps its direction, the gradient is kept
+    # below 2e17 (in float32), however large the fitness was.
+    limit = float(jnp.finfo(mean.dtype).max)
+    gradient = jnp.clip(gradient, -limit, limit)
+    gradient = gradient * jnp.minimum(1, limit**0.45 / jnp.max(jnp.abs(gradient)))
 
     mean, optimizer_state = optimizers.ascend(
         optimizer(hparams.learning_rate), gradient, state.optimizer, mean

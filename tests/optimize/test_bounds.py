@@ -63,3 +63,17 @@ def test_the_slope_is_zero_at_a_bound():
         box = Box(jnp.array([0.0]), jnp.array([1.0]))
         y = float(box.outside(jnp.array([0.0]))[0])
         np.testing.assert_allclose(inside(box, [y - 1e-4, y + 1e-4]), 1e-8 / 4 / 0.05, rtol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1e3, 1e6, 1e9, 1e20, 1e37])
+def test_a_far_bound_costs_no_digits_at_the_near_one(width):
+    """y and its mirror image in low - a give the same x, in float32 as well."""
+    distance = np.linspace(0, 3, 100, dtype=np.float32)
+    left = np.float32(-0.05)
+    for side in (1, -1):
+        bounds = sorted([0.0, side * width])
+        box = Box(*(jnp.array([bound], jnp.float32) for bound in bounds))
+        y = side * (left + np.stack([distance, -distance]))
+        there, back = side * np.stack([inside(box, row) for row in y])
+        np.testing.assert_allclose(back, there, atol=1e-6)
+        np.testing.assert_allclose(there[distance > 0.1], (side * y[0])[distance > 0.1])

@@ -1,5 +1,7 @@
 """maximize and minimize: optima that are known, ends that are announced, and what is refused."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -305,6 +307,7 @@ def test_the_budget_is_never_exceeded():
         ((np.ones(2),), {"target": "1"}, ValueError, "target must be a number, got '1'"),
         ((np.ones(2),), {"seed": -1}, ValueError, "seed must be"),
         ((np.ones(2),), {"std": "a"}, ValueError, "std must be a number, or a pytree"),
+        ((np.full(2, 1e10, "f"),), {"std": 1e-30}, ValueError, "std must be not so small"),
         ((np.ones(2),), {"population_size": 0}, ValueError, "population_size must be"),
         ((np.ones(2),), {"termination": {}}, ValueError, "termination must be a jaxes.Term"),
         ((np.ones(2), jaxes.cem), {}, ValueError, "the default; give a population_size"),
@@ -396,6 +399,29 @@ def test_a_mean_may_be_whole_numbers_or_a_list(mean):
 
     result = jaxes.minimize(fn, mean, target=1e-6, population_size=np.int64(8))
     np.testing.assert_allclose(np.ravel(result.solution), 1, atol=1e-2)
+
+
+def test_a_far_bound_says_that_there_is_none():
+    result = jaxes.minimize(
+        lambda x: jnp.sum((x - 0.1) ** 2), jnp.full(10, 5.0), std=3.0, bounds=(0, 1e9)
+    )
+    assert result.value < 1e-12
+
+
+class Point(NamedTuple):
+    x: float
+    y: float
+
+
+@pytest.mark.parametrize("mean", [Point(0.0, np.float32(0)), Point(0, 0), lambda key: Point(0, 0)])
+def test_a_named_tuple_of_numbers_stays_one(mean):
+    result = jaxes.minimize(lambda p: (p.x - 1) ** 2 + (p.y - 2) ** 2, mean, target=1e-8)
+    np.testing.assert_allclose([result.solution.x, result.solution.y], [1, 2], atol=1e-3)
+
+
+def test_a_function_that_gives_the_mean_may_give_a_list():
+    result = jaxes.minimize(lambda x: jnp.sum((x - 1) ** 2), lambda key: [0, 0], target=1e-8)
+    np.testing.assert_allclose(result.solution, 1, atol=1e-3)
 
 
 @pytest.mark.parametrize(

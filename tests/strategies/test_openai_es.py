@@ -30,6 +30,18 @@ def test_nes_is_algorithm_1(float64):
     np.testing.assert_allclose(mean, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("scale", [1e-20, 1e9, 1e12])
+def test_nes_takes_raw_fitness_of_any_size_in_float32(scale):
+    strategy = jaxes.nes(50, sigma=SIGMA, learning_rate=RATE / scale)
+    key, start = jax.random.key(5), strategy.init(jnp.asarray(MEAN, jnp.float32))
+    solutions = np.asarray(strategy.ask(key, start), float)
+    fitness = fitness_of(solutions)
+    told = strategy.tell(key, start, jnp.asarray(scale * fitness, jnp.float32))
+    mean = np.asarray(start.mean, float)
+    expected = mean + RATE / (50 * SIGMA) * fitness @ ((solutions - mean) / SIGMA)
+    np.testing.assert_allclose(told.mean, expected, rtol=1e-4)
+
+
 def test_antithetic_pairs_mirror_each_other(float64):
     strategy = jaxes.openai_es(10, sigma=SIGMA)
     epsilon, _, _ = one_generation(strategy)
