@@ -28,7 +28,7 @@ from jaxes.strategies.plain_cma import plain_cma
 from jaxes.strategies.sep_cma_es import sep_cma_es
 from jaxes.strategies.snes import snes
 from jaxes.strategies.xnes import xnes
-from jaxes.training import TrainResult, train
+from jaxes.training import Halving, SweepResult, TrainResult, sweep, train
 
 __version__ = "0.1.0"
 
@@ -36,10 +36,12 @@ __all__ = [
     "STRATEGIES",
     "Environment",
     "Evaluation",
+    "Halving",
     "Population",
     "Problem",
     "Result",
     "Strategy",
+    "SweepResult",
     "Termination",
     "TrainHParams",
     "TrainResult",
@@ -65,6 +67,7 @@ __all__ = [
     "run",
     "sep_cma_es",
     "snes",
+    "sweep",
     "train",
     "use_cpu_devices",
     "weights",

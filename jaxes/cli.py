@@ -1,4 +1,4 @@
-"""The command line: `jaxes train | resume | evaluate | list`."""
+"""The command line: `jaxes train | sweep | resume | evaluate | report | list`."""
 
 import argparse
 import inspect
@@ -13,11 +13,20 @@ from typing import Any
 
 import jax
 from rich.console import Console
+from rich.table import Table
 
 import jaxes
 from jaxes import clock, parallel
 from jaxes.checks import check_count, check_seed
-from jaxes.training import TrainResult, config, evaluation, startup
+from jaxes.training import (
+    TrainResult,
+    config,
+    evaluation,
+    startup,
+    sweep_config,
+    sweep_dir,
+    sweeps,
+)
 from jaxes.training.display import PatientConsole, number
 from jaxes.training.metrics import finite
 
@@ -57,19 +66,25 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train from a config")
     train.set_defaults(command=_train)
-    train.add_argument("config", help="a YAML file, or the name of one that `jaxes list` shows")
-    train.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY.PATH=VALUE",
-        help="override a field of the config; may be repeated",
-    )
-    train.add_argument("--run-dir", help="default: runs/CONFIG-DATE-TIME-PROCESS")
+    sweep = commands.add_parser("sweep", help="train many configurations and seeds at once")
+    sweep.set_defaults(command=_sweep)
+    sweep.add_argument("--dry-run", action="store_true", help="show the plan and stop")
+    for command in (train, sweep):
+        command.add_argument(
+            "config", help="a YAML file, or the name of one that `jaxes list` shows"
+        )
+        command.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY.PATH=VALUE",
+            help="override a field of the config; may be repeated",
+        )
+        command.add_argument("--run-dir", help="default: runs/CONFIG-DATE-TIME-PROCESS")
 
-    resume = commands.add_parser("resume", help="go on with a run from its latest checkpoint")
+    resume = commands.add_parser("resume", help="go on with a run or sweep from its checkpoints")
     resume.set_defaults(command=_resume)
-    resume.add_argument("run", type=Path, help="a run directory")
+    resume.add_argument("run", type=Path, help="the directory of a run or a sweep")
 
     evaluate = commands.add_parser("evaluate", help="test a run's policy on fresh episodes")
     evaluate.set_defaults(command=_evaluate)
@@ -77,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--episodes", type=int, default=100, help="default: 100")
     evaluate.add_argument("--seed", type=int, default=0, help="of the episodes; default: 0")
 
-    for command in (train, resume, evaluate):
+    for command in (train, sweep, resume, evaluate):
         command.add_argument("--json", action="store_true", help="end with one JSON object")
         command.add_argument("--cpu-devices", type=int, metavar="N", help="default: one a core")
         command.add_argument(
@@ -85,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
             metavar="DIR",
             help="where compiled programs are kept, or `none`; default: the user's cache folder",
         )
+
+    report = commands.add_parser("report", help="rank and plot the configurations of a sweep")
+    report.set_defaults(command=_report)
+    report.add_argument("sweep", type=Path, help="the directory of a sweep")
+    report.add_argument("--output", type=Path, help="of the plots; default: SWEEP/report")
 
     listing = commands.add_parser("list", help="strategies, problems and configs")
     listing.set_defaults(command=_list)
@@ -107,27 +127,110 @@ def _set_up_jax(options: Any) -> None:
 def _train(options: Any, console: Console) -> None:
     path = config.find(options.config)
     settings = config.load(path, tuple(options.set))
+    _run(settings, _run_dir(path, options), options, console, resume=False)
+
+
+def _run_dir(path: Path, options: Any) -> Path:
     if options.run_dir == "":
         raise ValueError("--run-dir must be a path, got ''")
     default = f"runs/{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    run_dir = Path(options.run_dir or default)
-    _run(settings, run_dir, options, console, resume=False)
+    return Path(options.run_dir or default)
 
 
 def _resume(options: Any, console: Console) -> None:
-    settings = config.load(config.of_run(options.run))
-    _run(settings, options.run, options, console, resume=True)
+    path = config.of_run(options.run)
+    if "sweep" in config.read(path):
+        _run_sweep(sweep_config.load(path), options.run, options, console, resume=True)
+    else:
+        _run(config.load(path), options.run, options, console, resume=True)
+
+
+def _sweep(options: Any, console: Console) -> None:
+    path = config.find(options.config)
+    plan = sweep_config.load(path, tuple(options.set))
+    run_dir = _run_dir(path, options)
+    _run_sweep(plan, run_dir, options, console, resume=False, dry_run=options.dry_run)
+
+
+def _run_sweep(
+    plan: sweep_config.SweepRun,
+    run_dir: Path,
+    options: Any,
+    console: Console,
+    resume: bool,
+    dry_run: bool = False,
+) -> None:
+    trials = sum(len(group.trials) for group in plan.groups)
+    static = f", because of {', '.join(plan.static)}" if plan.static else ""
+    _say_ready(console)
+    console.print(
+        f"{trials} trials in {len(plan.groups)} programs{static}",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+    quoted = shlex.quote(str(run_dir))
+    try:
+        result = sweeps.run_sweep(
+            plan.groups,
+            **plan.options,
+            run_dir=run_dir,
+            resume=resume,
+            console=console,
+            config=plan.data,
+            dry_run=dry_run,
+        )
+    except KeyboardInterrupt as interrupt:
+        reason = str(interrupt) or "before the first generation"
+        raise KeyboardInterrupt(f"{reason}; go on with: jaxes resume {quoted}") from interrupt
+    if dry_run:
+        return
+    _say_ranking(run_dir, console)
+    console.print(
+        f"{trials} trials in {result.seconds:,.0f} s, {result.compile_seconds:,.0f} s of them "
+        f"compilation\nsweep: {run_dir}\n"
+        f"next: jaxes report {quoted}        (plots)\n"
+        f"      jaxes train {quoted}/best.yaml        (the best configuration)",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+    if options.json:
+        rows = [finite(sweep_dir.flat(row)) for row in result.results]
+        print(json.dumps({"run_dir": str(run_dir), "seconds": result.seconds, "trials": rows}))
+
+
+def _say_ranking(directory: Path, console: Console) -> None:
+    from jaxes.report.ranking import rank, read_sweep
+
+    found = read_sweep(directory)
+    table = Table()
+    for name in (*found.fields, "seeds", "return (IQM)", "95 % interval", "best", ""):
+        table.add_column(name.removeprefix("strategy."), overflow="fold")
+    for row in rank(found):
+        words = ["dropped"] * row.dropped + [f"{row.diverged} diverged"] * bool(row.diverged)
+        table.add_row(
+            *("-" if row.values[name] is None else str(row.values[name]) for name in found.fields),
+            str(row.num_seeds),
+            number(row.iqm),
+            f"{number(row.low)} to {number(row.high)}",
+            number(row.best),
+            ", ".join(words),
+        )
+    console.print(table)
+
+
+def _report(options: Any, console: Console) -> None:
+    from jaxes.report import draw, read_sweep
+
+    _say_ranking(options.sweep, console)
+    for path in draw(read_sweep(options.sweep), options.output or options.sweep / "report"):
+        console.print(str(path), soft_wrap=True, highlight=False, markup=False)
 
 
 def _run(settings: Any, run_dir: Path, options: Any, console: Console, resume: bool) -> None:
     problem, strategy, training = settings.build()
-    devices = jax.local_devices()
-    console.print(
-        f"ready after {time.monotonic() - clock.STARTED:.1f} s, on {len(devices)} "
-        f"{devices[0].platform} device{'s' if len(devices) > 1 else ''}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    _say_ready(console)
     try:
         result = jaxes.train(
             problem,
@@ -156,6 +259,16 @@ def _run(settings: Any, run_dir: Path, options: Any, console: Console, resume: b
     )
     if options.json:
         print(json.dumps(finite(_summary(result))))
+
+
+def _say_ready(console: Console) -> None:
+    devices = jax.local_devices()
+    console.print(
+        f"ready after {time.monotonic() - clock.STARTED:.1f} s, on {len(devices)} "
+        f"{devices[0].platform} device{'s' if len(devices) > 1 else ''}",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def _say_result(result: TrainResult | evaluation.EvaluationResult, console: Console) -> None:

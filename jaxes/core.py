@@ -30,6 +30,8 @@ from jaxes.checks import check, check_count
 State = Any  # a pytree of arrays; each strategy and each problem has its own
 HParams = Any  # a NamedTuple of numbers: all traced, so that a sweep is a vmap over them
 
+TRAIN, TEST, IDLE = 0, 1, 2  # what a call of the update step is for
+
 
 class Strategy(NamedTuple):
     """A search distribution and the rule that moves it: pure functions and what is static.
@@ -66,15 +68,16 @@ class Evaluation(NamedTuple):
 
 
 class Evaluate(Protocol):
-    """`(key, population, problem_state, test=False) -> Evaluation`.
+    """`(key, population, problem_state, phase=TRAIN) -> Evaluation`.
 
-    Where `test` (a bool, possibly traced) is true, the population's mean is judged in fresh test
-    episodes instead of the members, and only `metrics["test/returns"]` is meaningful. It is an
-    argument, not a function of its own, so that both are the same compiled physics.
+    Where `phase` (possibly traced) is `TEST`, the population's mean is judged in fresh episodes
+    instead of the members, and only `metrics["test/returns"]` is meaningful; where it is `IDLE`,
+    nothing needs to be judged. It is an argument, not functions of their own, so that all are the
+    same compiled physics.
     """
 
     def __call__(
-        self, key: Array, population: "Population", problem_state: State, test: Any = False
+        self, key: Array, population: "Population", problem_state: State, phase: Any = TRAIN
     ) -> Evaluation: ...
 
 
@@ -136,10 +139,10 @@ class TrainHParams(NamedTuple):
 
 
 class UpdateStep(Protocol):
-    """`(key, state, test=False) -> (state, metrics)`; see `make_update_step`."""
+    """`(key, state, phase=TRAIN) -> (state, metrics)`; see `make_update_step`."""
 
     def __call__(
-        self, key: Array, state: TrainState, test: Any = False
+        self, key: Array, state: TrainState, phase: Any = TRAIN
     ) -> tuple[TrainState, dict[str, Array]]: ...
 
 
@@ -178,10 +181,11 @@ def init(
 
 
 def make_update_step(strategy: Strategy, problem: Problem, mesh: Mesh | None = None) -> UpdateStep:
-    """One generation as a pure function `update_step(key, state, test=False) -> (state, metrics)`.
+    """One generation as a pure function `update_step(key, state, phase=TRAIN) -> (state, metrics)`.
 
-    It can be jitted, scanned over generations and vmapped over states. Where `test` is true, the
-    mean is tested in place of the members (`test/returns`) and the state comes back as it was.
+    It can be jitted, scanned over generations and vmapped over states (see `jaxes.trials`). Where
+    `phase` is `TEST`, the mean is tested in place of the members (`test/returns`); there, and where
+    it is `IDLE`, the state comes back as it was.
 
     Args:
       strategy: what searches.
@@ -192,25 +196,25 @@ def make_update_step(strategy: Strategy, problem: Problem, mesh: Mesh | None = N
     check_parts(strategy, problem)
 
     def on_a_device(
-        key: Array, state: TrainState, test: Array
+        key: Array, state: TrainState, phase: Array
     ) -> tuple[TrainState, dict[str, Array]]:
         ask_key, evaluate_key = jax.random.split(key)
         population = Population(strategy.ask, ask_key, state.strategy, strategy.population_size)
-        evaluation = problem.evaluate(evaluate_key, population, state.problem, test)
+        evaluation = problem.evaluate(evaluate_key, population, state.problem, phase)
         updated = TrainState(
             generation=state.generation + 1,
             strategy=strategy.tell(ask_key, state.strategy, evaluation.fitness),
             problem=evaluation.problem_state,
         )
-        new_state = jax.tree.map(functools.partial(jnp.where, test), state, updated)
+        new_state = jax.tree.map(functools.partial(jnp.where, phase == TRAIN), updated, state)
         return new_state, fitness_metrics(evaluation.fitness) | evaluation.metrics
 
     step = parallel.replicated(on_a_device, mesh)
 
     def update_step(
-        key: Array, state: TrainState, test: Any = False
+        key: Array, state: TrainState, phase: Any = TRAIN
     ) -> tuple[TrainState, dict[str, Array]]:
-        return step(key, state, jnp.asarray(test))
+        return step(key, state, jnp.asarray(phase, jnp.int32))
 
     return update_step
 

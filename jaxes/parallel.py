@@ -126,13 +126,14 @@ def divide(pending: Array) -> Array:
     return pending & (order // 2 % num_devices() == device_index())
 
 
-def map_divided(fn: Callable[[Array], Array], rows: Array) -> Array:
-    """`fn` of each row, one after another; each device does its share, and all get the results."""
-    count = num_devices()
+def map_divided(fn: Callable[[Any], T], rows: Any) -> T:
+    """`fn` of each row of a tree's leaves, one after another; each device does its share, and all
+    get the results."""
+    count, size = num_devices(), jax.tree.leaves(rows)[0].shape[0]
     if count == 1:
         return jax.lax.map(fn, rows)
-    rounds = -(-rows.shape[0] // count)
+    rounds = -(-size // count)
     row = jnp.arange(rounds) * count + device_index()  # the last of them may be too many
-    mine = jax.lax.map(fn, rows[jnp.minimum(row, rows.shape[0] - 1)])
+    mine = jax.lax.map(fn, jax.tree.map(lambda leaf: leaf[jnp.minimum(row, size - 1)], rows))
     gathered = jax.lax.all_gather(mine, AXIS, axis=1)  # [rounds, devices, ...]
-    return gathered.reshape(-1, *gathered.shape[2:])[: rows.shape[0]]
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:size], gathered)

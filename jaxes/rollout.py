@@ -22,7 +22,9 @@ from jax import Array
 
 from jaxes import parallel
 from jaxes.environment import Environment, EnvState
-from jaxes.policies import Params, PolicyState
+from jaxes.policies import PolicyState
+
+Act = Callable[[Any, PolicyState, Array], tuple[Array, PolicyState]]
 
 
 class Jobs(NamedTuple):
@@ -32,18 +34,30 @@ class Jobs(NamedTuple):
       pending: bool `[J]`, which of the jobs 0 to J - 1 to run; may be traced.
       keys: `[K]`, the key of each episode; the environment is reset once a key, not once a job.
       episode: int32 `[J]`, which of the keys a job starts from.
-      params: `(jobs int32 [M]) -> Params` with the leading axis [M]; called when jobs begin, never
-        per step.
+      context: `(jobs int32 [M]) -> Context` with the leading axis [M], what they act with; called
+        when jobs begin, never per step.
     """
 
     pending: Array
     keys: Array
     episode: Array
-    params: Callable[[Array], Params]
+    context: Callable[[Array], "Context"]
+
+
+class Context(NamedTuple):
+    """What a job acts with, as long as it runs.
+
+    Attributes:
+      params: what `act` is given: a policy's parameters, and whatever else differs between jobs.
+      centre: `[O]`, about which observation moments are taken (near their mean, for precision).
+    """
+
+    params: Any
+    centre: Array
 
 
 class Moments(NamedTuple):
-    """Sums over one episode's observations x about a given centre c: Σ(x-c) and Σ(x-c)², [O]."""
+    """Sums over one episode's observations x about their centre c: Σ(x-c) and Σ(x-c)², [O]."""
 
     first: Array
     second: Array
@@ -109,24 +123,22 @@ BLOCK_STEPS = 25  # of one block before the next one's turn
 
 def rollout(
     environment: Environment,
-    act: Callable[[Params, PolicyState, Array], tuple[Array, PolicyState]],
+    act: Act,
     initial_policy_state: PolicyState,
     jobs: Jobs,
     *,
     width: Width,
     episode_length: int,
-    centre: Array,
 ) -> RolloutResult:
     """Runs the pending jobs to their ends, on all devices of the mesh (see `jaxes.parallel`).
 
     Args:
       environment: the physics.
-      act: `(params, policy_state, observation [O]) -> (action [A], policy_state)`.
+      act: `(params, policy_state, observation [O]) -> (action [A], policy_state)`, of one job.
       initial_policy_state: the policy's memory at the start of an episode.
       jobs: the episodes.
       width: how many at once.
       episode_length: an episode ends after this many steps.
-      centre: `[O]`, about which observation moments are taken (near their mean, for precision).
     """
     simulator = _Simulator(
         environment,
@@ -135,7 +147,6 @@ def rollout(
         jobs,
         width,
         episode_length,
-        centre,
         starts=_reset(environment, jobs, width.refill),
     )
     now = simulator.run_wide(simulator.begin())
@@ -158,7 +169,7 @@ class _Lanes(NamedTuple):
     env_state: EnvState
     observation: Array
     policy_state: PolicyState
-    params: Params
+    context: Context
     episode: Episode
 
 
@@ -190,12 +201,11 @@ class _Simulator:
     what a device does with them."""
 
     environment: Environment
-    act: Callable[[Params, PolicyState, Array], tuple[Array, PolicyState]]
+    act: Act
     initial_policy_state: PolicyState
     jobs: Jobs
     width: Width
     episode_length: int
-    centre: Array
     starts: tuple[EnvState, Array]
 
     @property
@@ -231,12 +241,12 @@ class _Simulator:
                 lambda leaf: jnp.broadcast_to(leaf, (jobs.size, *leaf.shape)),
                 self.initial_policy_state,
             ),
-            params=self.jobs.params(jobs),
+            context=self.jobs.context(jobs),
             episode=self._no_episodes(jobs.size),
         )
 
     def _no_episodes(self, count: int) -> Episode:
-        sums = jnp.zeros((count, self.centre.size), jnp.float32)
+        sums = jnp.zeros((count, self.starts[1].shape[1]), jnp.float32)
         return Episode(
             total_reward=jnp.zeros(count, jnp.float32),
             length=jnp.zeros(count, jnp.int32),
@@ -245,12 +255,13 @@ class _Simulator:
         )
 
     def _step_lane(self, lane: _Lanes) -> _Lanes:
-        action, policy_state = self.act(lane.params, lane.policy_state, lane.observation)
+        params, centre = lane.context
+        action, policy_state = self.act(params, lane.policy_state, lane.observation)
         env_state, observation, reward, done = self.environment.step(lane.env_state, action)
 
         finite = jnp.isfinite(reward) & jnp.all(jnp.isfinite(observation))
         observed = jnp.isfinite(lane.observation)  # always, unless the reset itself diverged
-        deviation = jnp.where(observed, lane.observation - self.centre, 0).astype(jnp.float32)
+        deviation = jnp.where(observed, lane.observation - centre, 0).astype(jnp.float32)
         so_far = lane.episode
         episode = Episode(
             total_reward=so_far.total_reward + jnp.where(finite, reward, 0).astype(jnp.float32),
@@ -265,7 +276,7 @@ class _Simulator:
             env_state=env_state,
             observation=observation,
             policy_state=policy_state,
-            params=lane.params,
+            context=lane.context,
             # An ended lane steps on unseen until it is refilled; its result stays as it was.
             episode=jax.tree.map(partial(jnp.where, lane.active), episode, so_far),
         )

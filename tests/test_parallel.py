@@ -19,7 +19,7 @@ import jaxes
 from jaxes import parallel
 from jaxes.problems import functions
 from jaxes.environment import Environment
-from jaxes.rollout import Jobs, Width, rollout
+from jaxes.rollout import Context, Jobs, Width, rollout
 
 count = int(sys.argv[1])
 assert jaxes.use_cpu_devices(count) == count
@@ -58,12 +58,13 @@ def walk(width):  # 200 episodes of 1 to 200 steps, most of them short, of one r
         return (left - 1, reward), jnp.zeros(1), reward, left == 1
     keys = jax.vmap(lambda job: jax.random.fold_in(jax.random.key(0), job))(jnp.arange(200))
     jobs = lambda pending: Jobs(
-        pending, keys, jnp.arange(200), lambda jobs: jnp.zeros(jobs.shape))
+        pending, keys, jnp.arange(200),
+        lambda jobs: Context(jnp.zeros(jobs.shape), jnp.zeros((jobs.size, 1))))
     def act(params, memory, observation):
         return params[None], memory
     run = lambda pending: rollout(
         Environment(reset, step, 1), act, (), jobs(pending), width=width,
-        episode_length=200, centre=jnp.zeros(1))
+        episode_length=200)
     episodes = jax.jit(parallel.replicated(run))(jnp.ones(200, bool)).episodes
     lengths, rewards = jax.vmap(lambda key: reset(key)[0])(keys)
     np.testing.assert_array_equal(episodes.length, lengths)

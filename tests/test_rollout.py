@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import jaxes
-from jaxes.core import Population
+from jaxes.core import TEST, TRAIN, Population
 from jaxes.environment import Environment
-from jaxes.problems.policy_search import ObservationStatistics, merge, normalize, policy_search
-from jaxes.rollout import Episode, Jobs, Moments, Width, rollout
+from jaxes.problems.policy_search import ObservationStatistics, deviation, merge, policy_search
+from jaxes.rollout import Context, Episode, Jobs, Moments, Width, rollout
 
 EPISODE_LENGTH = 20
 
@@ -71,14 +71,16 @@ def by_hand(key, param, breaks_at=None):
     return total, length, False, np.array(observations)
 
 
-def jobs_of(pending):
+def jobs_of(pending, centre=(0.0, 0.0)):
     """Job j starts from key j // 2 and acts with the parameter j / 100."""
     number = jnp.arange(pending.size)
     return Jobs(
         pending=pending,
         keys=jax.vmap(lambda episode: jax.random.fold_in(jax.random.key(0), episode))(number),
         episode=number // 2,
-        params=lambda jobs: 0.01 * jobs.astype(jnp.float32),
+        context=lambda jobs: Context(
+            0.01 * jobs.astype(jnp.float32), jnp.tile(jnp.asarray(centre), (jobs.size, 1))
+        ),
     )
 
 
@@ -99,10 +101,9 @@ def test_every_pending_job_runs_to_its_end(width, queue):
         walk(breaks_at=4),
         act,
         jnp.zeros(()),
-        jobs_of((queue[0] <= jnp.arange(40)) & (jnp.arange(40) < queue[1])),
+        jobs_of((queue[0] <= jnp.arange(40)) & (jnp.arange(40) < queue[1]), centre),
         width=width,
         episode_length=EPISODE_LENGTH,
-        centre=centre,
     )
     episodes = result.episodes
     for job in range(40):
@@ -134,7 +135,6 @@ def test_steps_follow_the_episodes_not_their_bound():
         jobs_of(jnp.ones(5, bool)),
         width=Width(5, refill=1, tail=0, block=1, sync=10**9),
         episode_length=10**9,
-        centre=jnp.zeros(2),
     )
     lengths = [
         walk().reset(jax.random.fold_in(jax.random.key(0), job // 2))[0][1] for job in range(5)
@@ -154,13 +154,13 @@ SETTINGS = {
 }
 
 
-def evaluate(problem, hparams=None, test=False, population_size=10):
+def evaluate(problem, hparams=None, phase=TRAIN, population_size=10):
     strategy = jaxes.cem(population_size, elite_fraction=0.5, sigma=0.3)
     key = jax.random.key(1)
     state = strategy.init(problem.initial_mean(key) + 0.1)
     population = Population(strategy.ask, key, state, population_size)
     problem_state = problem.init(key, hparams or problem.hparams)
-    return population, problem.evaluate(key, population, problem_state, test)
+    return population, problem.evaluate(key, population, problem_state, phase)
 
 
 def linear_return(weights, key):
@@ -195,7 +195,7 @@ def test_fitness_is_the_mean_over_common_episodes_less_the_bonus():
 
 def test_a_test_runs_fresh_episodes_of_the_mean_alone():
     problem = policy_search(walk(), jaxes.policies.linear(output="none"), **SETTINGS)
-    population, evaluation = evaluate(problem, test=True)
+    population, evaluation = evaluate(problem, phase=TEST)
     keys = [jax.random.fold_in(jax.random.key(1), 3 + episode) for episode in range(6)]
     expected = [linear_return(population.mean, key)[0] for key in keys]
     np.testing.assert_allclose(evaluation.metrics["test/returns"], expected, rtol=1e-4)
@@ -255,7 +255,7 @@ def test_observation_statistics_are_those_of_all_observations():
     rng = np.random.default_rng(0)
     generations = [rng.normal(5, 3, size=(n, 2)).astype(np.float32) for n in (30, 7, 400)]
     statistics = ObservationStatistics(jnp.zeros(()), jnp.zeros(2), jnp.zeros(2))
-    np.testing.assert_array_equal(normalize(jnp.array([3.0, -4.0]), statistics), [3.0, -4.0])
+    np.testing.assert_array_equal(deviation(statistics), [1, 1])
     for observations in generations:
         deviations = observations - np.asarray(statistics.mean)
         statistics = merge(statistics, one_step_episodes(deviations))
@@ -264,11 +264,7 @@ def test_observation_statistics_are_those_of_all_observations():
     np.testing.assert_allclose(
         statistics.squared_deviations / statistics.number, everything.var(axis=0), rtol=1e-4
     )
-    np.testing.assert_allclose(
-        normalize(jnp.asarray(everything[0]), statistics),
-        (everything[0] - everything.mean(axis=0)) / everything.std(axis=0),
-        rtol=1e-4,
-    )
+    np.testing.assert_allclose(deviation(statistics), everything.std(axis=0), rtol=1e-4)
 
 
 def test_normalization_reaches_the_policy():

@@ -14,7 +14,7 @@ from jax import Array
 
 from jaxes import parallel
 from jaxes.checks import check, check_count
-from jaxes.core import Evaluation, Population, Problem
+from jaxes.core import TRAIN, Evaluation, Population, Problem
 from jaxes.gaussian import CHUNK_SIZE
 
 Function = Callable[[Array], Array]  # z [D] -> value [], with its minimum 0 at z = 0
@@ -42,7 +42,7 @@ def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array
         return ()
 
     def evaluate(
-        key: Array, population: Population, problem_state: Any, test: Any = False
+        key: Array, population: Population, problem_state: Any, phase: Any = TRAIN
     ) -> Evaluation:
         check_scalar("fn", fn, population.mean)
         metrics = {"test/returns": jnp.asarray(fn(population.mean))[None]}

@@ -10,11 +10,12 @@ from jax.flatten_util import ravel_pytree
 
 from jaxes import parallel
 from jaxes.checks import check, check_count, check_number, check_positive
-from jaxes.core import Evaluation, Population, Problem
+from jaxes.core import TEST, TRAIN, Evaluation, Population, Problem
 from jaxes.environment import Environment, observation_size
 from jaxes.policies import Params, PolicyFactory, PolicyState
 from jaxes.problems.tuning import tuned_lanes
-from jaxes.rollout import Episode, Jobs, Width, rollout
+from jaxes.rollout import Context, Episode, Jobs, Width, rollout
+from jaxes.trials import pooled
 
 Lanes = int | Literal["tune"] | None
 
@@ -35,6 +36,15 @@ class ObservationStatistics(NamedTuple):
 class State(NamedTuple):
     observations: ObservationStatistics
     hparams: HParams
+
+
+class Actor(NamedTuple):
+    """What one job acts with: the policy's parameters, and how observations are normalized."""
+
+    params: Params
+    mean: Array
+    deviation: Array
+    clip: Array
 
 
 # Lanes that fill a device: more leave a CPU core's cache, fewer leave a GPU idle.
@@ -91,60 +101,91 @@ def policy_search(
             hparams=jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), hparams),
         )
 
-    @jax.custom_batching.sequential_vmap
+    def act(
+        actor: Actor, policy_state: PolicyState, observation: Array
+    ) -> tuple[Array, PolicyState]:
+        if normalize_observations:
+            observation = (observation - actor.mean) / actor.deviation
+            observation = jnp.clip(observation, -actor.clip, actor.clip)
+        return network.apply(actor.params, policy_state, observation)
+
+    @pooled
     def evaluate(
-        key: Array, population: Population, problem_state: State, test: Any = False
+        keys: Array, populations: Population, problem_states: State, phases: Array
     ) -> Evaluation:
-        # Jobs: member-major the population's episodes, then the mean's test episodes.
-        num_train_jobs = population.size * num_episodes
+        num_trials, size = phases.size, populations.size
+        # A trial's jobs: member-major the population's episodes, then the mean's test episodes.
+        num_train_jobs = size * num_episodes
         num_jobs = num_train_jobs + num_test_episodes
         if isinstance(num_lanes, int):
-            why = f": there are {num_train_jobs} episodes a generation"
-            check_count("num_lanes", num_lanes, most=num_train_jobs, why=why)
+            why = f": there are {num_trials * num_train_jobs} episodes a generation"
+            check_count("num_lanes", num_lanes, most=num_trials * num_train_jobs, why=why)
             lanes = num_lanes
         else:
-            lanes = suitable_lanes(num_train_jobs, tuned or LANES.get(jax.default_backend(), 1024))
+            most = tuned or LANES.get(jax.default_backend(), 1024)
+            lanes = suitable_lanes(num_trials * num_train_jobs, most)
         # Test episodes are numbered on from the population's, so that they are fresh.
         episodes = jnp.arange(num_episodes + num_test_episodes, dtype=jnp.int32)
         train_episodes, test_episodes = jnp.split(episodes, [num_episodes])
+        episode = jnp.concatenate([jnp.tile(train_episodes, size), test_episodes])
+        is_test = jnp.arange(num_jobs) >= num_train_jobs
+        trials = jnp.arange(num_trials, dtype=jnp.int32)
 
-        def params(jobs: Array) -> Params:
-            members = jnp.minimum(jobs // num_episodes, population.size - 1)
-            is_test = jobs >= num_train_jobs
-            solutions = jnp.where(is_test[:, None], population.mean, population(members))
-            return jax.vmap(unravel)(solutions)
+        def solutions(trial: Array | int, job: Array) -> Array:
+            """Of these jobs [M] of one trial: [M, D]."""
+            population = _of_trial(populations, trial)
+            members = population(jnp.minimum(job // num_episodes, size - 1))
+            return jnp.where(is_test.at[job].get(mode="clip")[:, None], population.mean, members)
 
-        jobs = Jobs(
-            pending=(jnp.arange(num_jobs) >= num_train_jobs) == jnp.asarray(test),
-            keys=jax.vmap(partial(jax.random.fold_in, key))(episodes),
-            episode=jnp.concatenate([jnp.tile(train_episodes, population.size), test_episodes]),
-            params=params,
-        )
-
-        def act(
-            params: Params, policy_state: PolicyState, observation: Array
-        ) -> tuple[Array, PolicyState]:
-            if normalize_observations:
-                observation = normalize(observation, problem_state.observations)
-                clip = problem_state.hparams.observation_clip
-                observation = jnp.clip(observation, -clip, clip)
-            return network.apply(params, policy_state, observation)
+        def context(jobs: Array) -> Context:
+            real = jobs < num_trials * num_jobs
+            first = jnp.min(jobs) // num_jobs
+            trial = jnp.where(real, jobs // num_jobs, jnp.minimum(first, num_trials - 1))
+            job = jobs % num_jobs
+            if num_trials == 1:
+                found = solutions(0, job)
+            else:  # jobs that begin together are mostly of one trial, whose noise is drawn at once
+                found = jax.lax.fori_loop(
+                    jnp.min(trial),
+                    jnp.max(trial) + 1,
+                    lambda t, found: jnp.where((trial == t)[:, None], solutions(t, job), found),
+                    jnp.zeros((jobs.size, populations.mean.shape[-1]), populations.mean.dtype),
+                )
+            observations, hparams = _of_trial(problem_states, trial)
+            actor = Actor(
+                params=jax.vmap(unravel)(found),
+                mean=observations.mean,
+                deviation=deviation(observations),
+                clip=hparams.observation_clip,
+            )
+            return Context(actor, centre=observations.mean)
 
         results, utilization = rollout(
             environment,
             act,
             network.initial_state,
-            jobs,
+            Jobs(
+                pending=(jnp.where(is_test, TEST, TRAIN) == phases[:, None]).reshape(-1),
+                keys=jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(episodes))(
+                    keys
+                ).reshape(-1),
+                episode=(trials[:, None] * episodes.size + episode).reshape(-1),
+                context=context,
+            ),
             width=Width.of(lanes),
             episode_length=episode_length,
-            centre=problem_state.observations.mean,
         )
+        results = jax.tree.map(lambda x: x.reshape(num_trials, num_jobs, *x.shape[1:]), results)
+        return jax.vmap(judge, in_axes=(0, 0, None))(problem_states, results, utilization)
 
+    def judge(problem_state: State, results: Episode, utilization: Array) -> Evaluation:
+        """What the episodes [J] of one trial come to."""
+        num_train_jobs = results.length.size - num_test_episodes
         train = jax.tree.map(lambda leaf: leaf[:num_train_jobs], results)
         score = train.total_reward - problem_state.hparams.alive_bonus * train.length
         score = jnp.where(train.diverged, jnp.nan, score)
         returns = jnp.where(train.diverged, jnp.nan, train.total_reward)
-        returns = returns.reshape(population.size, num_episodes).mean(axis=1)
+        returns = returns.reshape(-1, num_episodes).mean(axis=1)
         metrics = {
             "return/mean": jnp.nanmean(returns),
             "return/max": jnp.nanmax(returns),
@@ -155,10 +196,9 @@ def policy_search(
             "test/returns": results.total_reward[num_train_jobs:],
             "test/diverged": results.diverged[num_train_jobs:].sum(),
         }
-        observations = merge(problem_state.observations, train)
         return Evaluation(
-            fitness=score.reshape(population.size, num_episodes).mean(axis=1),
-            problem_state=State(observations, problem_state.hparams),
+            fitness=score.reshape(-1, num_episodes).mean(axis=1),
+            problem_state=State(merge(problem_state.observations, train), problem_state.hparams),
             metrics=metrics,
         )
 
@@ -168,6 +208,11 @@ def policy_search(
     return Problem(init, evaluate, initial_mean, defaults)
 
 
+def _of_trial(stack: Any, trial: Array | int) -> Any:
+    """The row or rows `trial` of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[trial], stack)
+
+
 def suitable_lanes(num_jobs: int, most: int) -> int:
     """As many lanes as a device's share of the jobs fills in equal rounds, up to eights."""
     share = -(-num_jobs // parallel.num_devices())
@@ -175,11 +220,11 @@ def suitable_lanes(num_jobs: int, most: int) -> int:
     return -(-share // rounds // 8) * 8
 
 
-def normalize(observation: Array, statistics: ObservationStatistics) -> Array:
-    """(x - mean) / standard deviation; the observation as it is while there are no statistics."""
-    variance = statistics.squared_deviations / jnp.maximum(statistics.number, 1)
-    variance = jnp.where(statistics.number > 0, jnp.maximum(variance, MIN_VARIANCE), 1)
-    return (observation - statistics.mean) / jnp.sqrt(variance)
+def deviation(statistics: ObservationStatistics) -> Array:
+    """The observations' standard deviation, to normalize them with; 1 while there are none."""
+    number = statistics.number[..., None]
+    variance = statistics.squared_deviations / jnp.maximum(number, 1)
+    return jnp.sqrt(jnp.where(number > 0, jnp.maximum(variance, MIN_VARIANCE), 1))
 
 
 def merge(old: ObservationStatistics, episodes: Episode) -> ObservationStatistics:

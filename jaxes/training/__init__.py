@@ -1,5 +1,7 @@
-"""Training runs: the loop, checkpoints, metrics, configuration."""
+"""Training runs and sweeps: loops, checkpoints, metrics, configuration."""
 
+from jaxes.training.halving import Halving
+from jaxes.training.sweeps import SweepResult, sweep
 from jaxes.training.trainer import TrainResult, train
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["Halving", "SweepResult", "TrainResult", "sweep", "train"]

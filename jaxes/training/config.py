@@ -89,6 +89,18 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> "Config":
     Raises:
       ConfigError: the file is missing or no config, or a field or value is not allowed.
     """
+    data = read(path, overrides)
+    if "sweep" in data:
+        raise ConfigError(f"sweep: {path} describes a sweep: run it with `jaxes sweep`")
+    return Config(data)
+
+
+def read(path: str | Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The sections of a config file, overrides applied, as plain data that is not yet checked.
+
+    Raises:
+      ConfigError: the file is missing or no config.
+    """
     try:
         data = yaml.load(Path(path).read_text(), _Loader)
     except (OSError, UnicodeDecodeError) as error:
@@ -99,7 +111,7 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> "Config":
         raise ConfigError(f"{path}: not a config: expected sections, such as problem and strategy")
     for override in overrides:
         _set(data, override)
-    return Config(data)
+    return data
 
 
 class Config:
@@ -111,18 +123,11 @@ class Config:
 
     def __init__(self, data: dict[str, Any]):
         model = _config_model(data)
-        try:
-            text = json.dumps(data)
-        except (TypeError, ValueError) as error:  # YAML knows sets and cycles, JSON does not
-            raise ConfigError(f"config: {error}") from error
-        try:
-            self._model: Any = model.model_validate_json(text)
-        except ValidationError as error:
-            raise ConfigError("; ".join(_explain(e, model) for e in error.errors())) from error
+        self._model: Any = validate(model, data)
         self.resolved: dict[str, Any] = self._model.model_dump(mode="json", exclude_none=True)
 
-    def build(self) -> Run:
-        """Makes the problem and the strategy. Nothing is compiled.
+    def build(self, problem: Problem | None = None) -> Run:
+        """Makes the problem, unless it is given, and the strategy. Nothing is compiled.
 
         Raises:
           ConfigError: a factory refuses a value.
@@ -133,12 +138,13 @@ class Config:
             strategy = STRATEGIES[name](
                 model.strategy.population_size, **_arguments(getattr(model.strategy, name))
             )
-        arguments = _arguments(model.problem)
-        if hasattr(model, "policy"):
-            with _in_section("policy"):
-                arguments["policy"] = POLICIES[model.policy.name](**_arguments(model.policy))
-        with _in_section("problem"):
-            problem = PROBLEMS[model.problem.name](**arguments)
+        if problem is None:
+            arguments = _arguments(model.problem)
+            if hasattr(model, "policy"):
+                with _in_section("policy"):
+                    arguments["policy"] = POLICIES[model.policy.name](**_arguments(model.policy))
+            with _in_section("problem"):
+                problem = PROBLEMS[model.problem.name](**arguments)
         training = _arguments(model.training)
         with _in_section("training"):
             check_settings(**training)
@@ -244,6 +250,22 @@ def _in_section(section: str) -> Iterator[None]:
 # Reading, and saying what is wrong.
 
 
+def validate(model: type[Section], data: dict[str, Any]) -> Any:
+    """The data as that model.
+
+    Raises:
+      ConfigError: a field or value is not allowed; the message names it.
+    """
+    try:
+        text = json.dumps(data)
+    except (TypeError, ValueError) as error:  # YAML knows sets and cycles, JSON does not
+        raise ConfigError(f"config: {error}") from error
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(e, model) for e in error.errors())) from error
+
+
 class _Loader(yaml.SafeLoader):
     """YAML in which 1e-3 is a number and 2026-11-23 a string."""
 
@@ -275,13 +297,22 @@ def _set(data: dict[str, Any], override: str) -> None:
         value = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from error
+    set_field(data, path, value, f"--set {override}")
+
+
+def set_field(data: dict[str, Any], path: str, value: Any, what: str) -> None:
+    """Sets a field by its path; sections on the way are made.
+
+    Raises:
+      ConfigError: something on the way is no section; the message begins with `what`.
+    """
     *parents, last = path.split(".")
     for i, parent in enumerate(parents):
         if data.setdefault(parent, {}) is None:
             data[parent] = {}
         data = data[parent]
         if not isinstance(data, dict):
-            raise ConfigError(f"--set {override}: {'.'.join(parents[: i + 1])} is no section")
+            raise ConfigError(f"{what}: {'.'.join(parents[: i + 1])} is no section")
     data[last] = value
 
 

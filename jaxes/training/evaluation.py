@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from jaxes import core, parallel
 from jaxes.core import Population, Problem, Strategy, TrainState
-from jaxes.training.trainer import keys_of, summarize, with_zero_mean
+from jaxes.training.program import summarize
+from jaxes.training.trainer import keys_of, with_zero_mean
 
 
 class EvaluationResult(NamedTuple):
@@ -63,7 +63,7 @@ def evaluate(
     @parallel.replicated
     def test(key: Array, state: TrainState) -> dict[str, Array]:
         population = Population(strategy.ask, key, state.strategy, strategy.population_size)
-        return problem.evaluate(key, population, state.problem, jnp.bool_(True)).metrics
+        return problem.evaluate(key, population, state.problem, core.TEST).metrics
 
     def run_tests(state: TrainState) -> dict[str, np.ndarray]:
         returns, diverged = np.zeros(0), 0

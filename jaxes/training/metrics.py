@@ -22,7 +22,7 @@ class Sink(Protocol):
 
 
 class JsonLines:
-    """Appends rows to a file, one JSON object a line, flushed at each write.
+    """Appends rows to a file, one JSON object a line.
 
     A resumed run repeats the generations after its checkpoint, with the same numbers: rows that the
     file holds already are kept and their repetition is skipped. A last line cut off by a kill is
@@ -32,18 +32,20 @@ class JsonLines:
     def __init__(self, path: Path):
         rows, end = read_rows(path)
         self.last_generation = rows[-1]["generation"] if rows else 0
-        self._file = path.open("ab")
-        self._file.truncate(end)
+        self._path = path
+        with path.open("ab") as file:
+            file.truncate(end)
 
     def write(self, rows: list[Row]) -> None:
         new = [row for row in rows if row["generation"] > self.last_generation]
-        for row in new:
-            self._file.write(json.dumps(finite(row)).encode() + b"\n")
-            self.last_generation = row["generation"]
-        self._file.flush()
+        # Opened for each chunk alone, since a sweep has more trials than a process has files.
+        with self._path.open("ab") as file:
+            for row in new:
+                file.write(json.dumps(finite(row)).encode() + b"\n")
+                self.last_generation = row["generation"]
 
     def close(self) -> None:
-        self._file.close()
+        pass
 
 
 def read_rows(path: Path) -> tuple[list[Row], int]:

@@ -127,7 +127,7 @@ def open_run_dir(
                     )
         else:
             if config is not None:
-                _write(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+                write_whole(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
             devices = ", ".join(device.device_kind for device in jax.local_devices())
             run = {
                 "id": secrets.token_hex(8),
@@ -135,12 +135,12 @@ def open_run_dir(
                 "jax": jax.__version__,
                 "devices": devices,
             }
-            _write(about, json.dumps(run, indent=1))
+            write_whole(about, json.dumps(run, indent=1))
         yield run_dir
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file that is either there whole or not at all."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)

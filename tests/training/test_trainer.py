@@ -96,11 +96,11 @@ def test_the_update_step_is_traced_and_compiled_once(strategy, problem, tmp_path
 
 def test_one_transfer_a_chunk(strategy, problem, monkeypatch):
     transfers, chunks = [], []
-    device_get, write = jax.device_get, trainer._rows
+    device_get, write = jax.device_get, trainer.make_rows
+    monkeypatch.setattr(jax, "device_get", lambda tree: transfers.append(1) or device_get(tree))
     monkeypatch.setattr(
-        trainer.jax, "device_get", lambda tree: transfers.append(1) or device_get(tree)
+        trainer, "make_rows", lambda *arguments: chunks.append(1) or write(*arguments)
     )
-    monkeypatch.setattr(trainer, "_rows", lambda *arguments: chunks.append(1) or write(*arguments))
     jaxes.train(problem, strategy, num_generations=50, test_every=10)
     assert len(chunks) >= 5
     assert len(transfers) == len(chunks) + 2  # the final test, and the zero policy's

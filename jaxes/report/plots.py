@@ -1,0 +1,133 @@
+"""Plots of a sweep, as PNG files."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("agg")  # no display is needed
+import matplotlib.pyplot as plt
+
+from jaxes.report.ranking import Sweep, interquartile_mean, rank
+
+MOST_CURVES = 12  # of a plot; more could not be told apart
+
+
+def draw(sweep: Sweep, directory: Path) -> list[Path]:
+    """Draws what the number of swept fields allows: curves always, a heat map for two fields,
+    parallel coordinates for more. Returns the files."""
+    directory.mkdir(parents=True, exist_ok=True)
+    figures = {"returns": curves(sweep)}
+    if len(sweep.fields) == 2:
+        figures["heat_map"] = heat_map(sweep)
+    elif len(sweep.fields) > 2:
+        figures["parallel_coordinates"] = parallel_coordinates(sweep)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(path := directory / f"{name}.png")
+        figure.savefig(path, dpi=150, bbox_inches="tight")
+        plt.close(figure)
+    return paths
+
+
+def curves(sweep: Sweep) -> Any:
+    """Return of the mean policy against environment steps: interquartile mean over seeds, and its
+    95 % confidence interval as a band, for each of the best configurations."""
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    order = [row.values for row in rank(sweep)][:MOST_CURVES]
+    for values, rows in sweep.configurations():
+        if values not in order:
+            continue
+        runs = [_tests(sweep, row) for row in rows]
+        length = min(len(steps) for steps, _ in runs)
+        if length == 0:
+            continue
+        steps = np.mean([steps[:length] for steps, _ in runs], axis=0)
+        returns = np.array([returns[:length] for _, returns in runs])
+        bands = np.array([interquartile_mean(column) for column in returns.T])
+        label = ", ".join(f"{_short(name)}={_text(value)}" for name, value in values.items())
+        (line,) = axes.plot(steps, bands[:, 0], label=label or "return")
+        axes.fill_between(steps, bands[:, 1], bands[:, 2], color=line.get_color(), alpha=0.2)
+    hidden = len(sweep.configurations()) - len(order)
+    if hidden:
+        axes.set_title(f"the best {len(order)}; {hidden} more are not shown")
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("return of the mean policy")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def heat_map(sweep: Sweep) -> Any:
+    """Interquartile mean of the final return over both swept fields."""
+    across, down = sweep.fields
+    ranked = rank(sweep)
+    columns = _sorted({_text(row.values[across]): row.values[across] for row in ranked})
+    lines = _sorted({_text(row.values[down]): row.values[down] for row in ranked})
+    grid = np.full((len(lines), len(columns)), np.nan)
+    for row in ranked:
+        at = lines.index(_text(row.values[down])), columns.index(_text(row.values[across]))
+        grid[at] = row.iqm
+    figure, axes = plt.subplots(figsize=(1.2 + 0.8 * len(columns), 1.2 + 0.6 * len(lines)))
+    image = axes.imshow(grid, origin="lower", aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(lines)), lines)
+    axes.set_xlabel(across)
+    axes.set_ylabel(down)
+    figure.colorbar(image, label="return (interquartile mean)")
+    return figure
+
+
+def parallel_coordinates(sweep: Sweep) -> Any:
+    """A line a configuration through its values, coloured by its return."""
+    ranked = [row for row in rank(sweep) if np.isfinite(row.iqm)]
+    fields = sweep.fields
+    figure, axes = plt.subplots(figsize=(1.5 + 1.5 * len(fields), 4.5))
+    colours = plt.Normalize(
+        min((row.iqm for row in ranked), default=0), max((row.iqm for row in ranked), default=1)
+    )
+    ticks = [
+        _sorted({_text(row.values[field]): row.values[field] for row in ranked}) for field in fields
+    ]
+    for row in reversed(ranked):
+        heights = [
+            ticks[i].index(_text(row.values[field])) / max(len(ticks[i]) - 1, 1)
+            for i, field in enumerate(fields)
+        ]
+        axes.plot(range(len(fields)), heights, color=plt.cm.viridis(colours(row.iqm)))
+    for i, names in enumerate(ticks):
+        shown = names if len(names) <= 12 else [names[0], names[-1]]
+        for name in shown:
+            axes.text(i, names.index(name) / max(len(names) - 1, 1), f" {name}", fontsize="small")
+    axes.set_xticks(range(len(fields)), [_short(field) for field in fields])
+    axes.set_yticks([])
+    figure.colorbar(
+        plt.cm.ScalarMappable(colours, "viridis"), ax=axes, label="return (interquartile mean)"
+    )
+    return figure
+
+
+def _tests(sweep: Sweep, row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Environment steps and returns [tests] of a trial's tests."""
+    steps, points = 0, []
+    for generation in sweep.metrics(row):
+        steps += generation.get("rollout/env_steps", 0)
+        if generation.get("test/return_mean") is not None:
+            points.append((steps or generation["generation"], generation["test/return_mean"]))
+    return tuple(np.array(points, float).reshape(-1, 2).T)  # type: ignore[return-value]
+
+
+def _short(field: str) -> str:
+    return field.rpartition(".")[2]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _sorted(values: dict[str, Any]) -> list[str]:
+    """Texts in the order of their values: numbers by size."""
+    numbers = all(isinstance(value, int | float) for value in values.values())
+    return sorted(values, key=values.__getitem__ if numbers else str)

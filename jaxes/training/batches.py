@@ -1,0 +1,187 @@
+"""The trials of a group: the program that runs them, in as many batches as memory asks for."""
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxes import core, parallel
+from jaxes.core import Problem, Strategy, TrainHParams, TrainState
+from jaxes.training.interrupt import Interrupt
+from jaxes.training.program import Pace, Program, compile_chunk, make_rows, of_run, reached
+from jaxes.training.sweep_dir import SweepDir, Trial
+from jaxes.training.trainer import keys_of
+from jaxes.trials import mapped
+
+MEMORY_SHARE = 0.75  # of what is free, for the trials that run at once
+
+
+class Group(NamedTuple):
+    """Trials that share all that is static: one compiled program."""
+
+    problem: Problem
+    strategy: Strategy
+    trials: tuple[Trial, ...]
+
+
+class Batch:
+    """Trials of a group that run at once, and where they are."""
+
+    def __init__(self, group: Group, trials: Sequence[Trial], size: int, exact: bool):
+        self.group = group
+        self.trials = trials
+        padded = [*trials, *[trials[-1]] * (size - len(trials))]  # all batches have one shape
+        self.active = np.arange(size) < len(trials)
+        self.generation = 0
+        strategy = mapped(group.strategy) if exact else group.strategy
+        self.step = jax.vmap(of_run(core.make_update_step(strategy, group.problem)))
+        keys = jnp.stack([keys_of(trial.seed) for trial in padded])
+        init_keys, self.run_keys, self.test_keys = parallel.place(tuple(keys.T))
+        hparams = jax.tree.map(
+            lambda *values: np.asarray(values, float), *[trial.hparams for trial in padded]
+        )
+
+        def init(row: tuple[Array, TrainHParams]) -> TrainState:
+            key, hparams = row
+            return core.init(key, strategy, group.problem, hparams)
+
+        self.state = jax.jit(lambda rows: jax.lax.map(init, rows))((init_keys, hparams))
+
+    def each(self) -> list[tuple[int, Trial]]:
+        """The trials that go on, with their places."""
+        return [(i, trial) for i, trial in enumerate(self.trials) if self.active[i]]
+
+
+class Plan(NamedTuple):
+    """The batches of a group, their program, and the bytes that it needs while it runs."""
+
+    batches: list[Batch]
+    program: Program
+    num_bytes: int
+
+
+def make_plan(group: Group, exact: bool, max_bytes: int) -> Plan:
+    """Compiles the group's program, for as many trials at once as fit."""
+    count, compiled = 1, None
+    while True:
+        size = -(-len(group.trials) // count)
+        batch = Batch(group, group.trials[:size], size, exact)
+        program = compile_chunk(batch.step, batch.run_keys, batch.state)
+        seconds = (program.trace_seconds, program.compile_seconds)
+        compiled = seconds if compiled is None else tuple(np.add(seconds, compiled))
+        program = Program(program.chunk, *compiled)
+        num_bytes = bytes_of(program)
+        if num_bytes <= max_bytes or size == 1:
+            break
+        # Memory follows the trials, so this many batches fit; if not quite, one more each time.
+        count = max(-(-num_bytes * count // max_bytes), count + 1)
+    rest = [
+        Batch(group, group.trials[first : first + size], size, exact)
+        for first in range(size, len(group.trials), size)
+    ]
+    return Plan([batch, *rest], program, num_bytes)
+
+
+def bytes_of(program: Program) -> int:
+    """What XLA reserves while the program runs: arguments, results and all between."""
+    memory = program.chunk.memory_analysis()
+    one = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    devices = jax.local_devices()
+    return one * (len(devices) if devices[0].platform == "cpu" else 1)  # these share one memory
+
+
+def free_bytes() -> int:
+    """Of the memory that devices have: a GPU's own, or the machine's."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def describe(plan: Plan, number: int, of: int) -> str:
+    """A group's line of the plan."""
+    size = plan.batches[0].active.size
+    batches = f" in {len(plan.batches)} batches of {size}" if len(plan.batches) > 1 else ""
+    group = plan.batches[0].group
+    return (
+        f"program {number} of {of}: {len(group.trials)} trials{batches}, "
+        f"population {group.strategy.population_size}, {plan.num_bytes / 2**20:,.0f} MiB "
+        f"({plan.program.say_seconds()})"
+    )
+
+
+class Runner:
+    """Runs one batch, chunk by chunk."""
+
+    def __init__(
+        self,
+        program: Program,
+        batch: Batch,
+        number: int,
+        directory: SweepDir,
+        interrupt: Interrupt,
+        say: Any,
+    ):
+        self.program = program
+        self.batch = batch
+        self.number = number
+        self.directory = directory
+        self.interrupt = interrupt
+        self.say = say
+
+    def run(
+        self, end: int, checkpoint_every: int, test_every: int, target_return: float | None
+    ) -> None:
+        batch, pace = self.batch, Pace(end, checkpoint_every, test_every)
+        before = batch.generation
+        while batch.generation < end and batch.active.any() and not self.interrupt.requested:
+            count, test = pace.next(batch.generation)
+            started = time.monotonic()
+            batch.state, buffers, tests = self.program(
+                batch.run_keys, batch.state, count, test, batch.active
+            )
+            seconds = time.monotonic() - started
+            share = _shares(buffers, count, batch.active)
+            for i, trial in batch.each():
+                rows = make_rows(
+                    {name: buffer[:, i] for name, buffer in buffers.items()},
+                    batch.generation,
+                    count,
+                    seconds * share[i],
+                    row_of(tests, i) if test else None,
+                )
+                self.directory.write(trial, rows)
+                if reached(rows[-1], target_return):
+                    batch.active[i] = False
+                    self.directory.mark(trial, "target")
+            if batch.generation == before:  # what is left is told from the start, and at tests
+                left = seconds / count * (end - before)
+                self.say(f"first generations in {seconds:.1f} s; about {left:,.0f} s to {end}")
+            batch.generation += count
+            if batch.generation % checkpoint_every == 0:
+                self.directory.save(self.number, batch)
+            if test:
+                left = seconds / count * (end - batch.generation)
+                self.say(
+                    f"generation {batch.generation}/{end}  {self.directory.leader()}  "
+                    f"{int(batch.active.sum())} trials go on  {left:,.0f} s left"
+                )
+            pace.took(count, seconds)
+        if batch.generation > before:
+            self.directory.save(self.number, batch)
+
+
+def row_of(tree: Any, i: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[i], tree)
+
+
+def _shares(buffers: dict[str, np.ndarray], count: int, active: np.ndarray) -> np.ndarray:
+    """Each trial's share [T] of a chunk's time: by its steps where there are any."""
+    steps = buffers.get("rollout/env_steps", np.zeros((1, active.size)))[:count].sum(axis=0)
+    steps = np.where(active, steps, 0) if steps.sum() > 0 else active
+    return steps / steps.sum()

@@ -1,0 +1,155 @@
+"""The program of a run, or of trials side by side: generations and tests, chunk by chunk."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxes import core
+from jaxes.core import TrainState, UpdateStep
+from jaxes.training.metrics import Row
+
+MAX_CHUNK = 256  # generations a dispatch, at most; the rows of the metrics buffer
+CHUNK_SECONDS = 1.0  # a chunk is cut so that the display moves and Ctrl-C is heard about this often
+
+
+def of_run(update_step: UpdateStep) -> UpdateStep:
+    """The update step with the key of a run in place of the key of a generation."""
+
+    def step(
+        key: Array, state: TrainState, phase: Any = core.TRAIN
+    ) -> tuple[TrainState, dict[str, Array]]:
+        return update_step(jax.random.fold_in(key, state.generation), state, phase)
+
+    return step
+
+
+def make_chunk(step: UpdateStep) -> Callable[..., tuple[TrainState, dict, dict]]:
+    """`chunk(key, state, num_generations, test, active) -> (state, rows, test_metrics)`, to be
+    jitted, from the step of a run or of stacked trials.
+
+    Runs a traced number of generations and then, where `test` is true, tests the mean; where
+    `active` (of each trial) is false, neither. Both are the same loop body, so that a whole run
+    with its last, shorter chunk and all its tests compiles the update step once. `rows` has
+    `MAX_CHUNK + 1` rows, of which the first `num_generations` count.
+    """
+    step = jax.jit(step)  # traced once, for the shapes and for the loop
+
+    def split(row: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        test = {name: value for name, value in row.items() if name.startswith("test/")}
+        return {name: value for name, value in row.items() if name not in test}, test
+
+    def chunk(
+        key: Array, state: TrainState, num_generations: Array, test: Array, active: Array
+    ) -> tuple[TrainState, dict[str, Array], dict[str, Array]]:
+        def body(i: Array, carry: tuple) -> tuple:
+            state, rows, _ = carry
+            phase = jnp.where(i == num_generations, core.TEST, core.TRAIN)
+            phase = jnp.where(active, phase, core.IDLE).astype(jnp.int32)  # or it is traced twice
+            state, row = step(key, state, phase)
+            row, test_metrics = split(row)
+            return state, {name: rows[name].at[i].set(row[name]) for name in rows}, test_metrics
+
+        row, test_metrics = split(jax.eval_shape(step, key, state, active.astype(jnp.int32))[1])
+        rows = {name: jnp.zeros((MAX_CHUNK + 1, *x.shape), x.dtype) for name, x in row.items()}
+        test_metrics = {name: jnp.zeros(x.shape, x.dtype) for name, x in test_metrics.items()}
+        return jax.lax.fori_loop(
+            0, num_generations + test.astype(jnp.int32), body, (state, rows, test_metrics)
+        )
+
+    return chunk
+
+
+RunChunk = Callable[..., tuple[TrainState, dict[str, np.ndarray], dict[str, np.ndarray]]]
+
+
+class Program(NamedTuple):
+    """A compiled chunk, and the seconds that tracing and compiling it took."""
+
+    chunk: Any
+    trace_seconds: float
+    compile_seconds: float
+
+    def __call__(
+        self, key: Array, state: TrainState, num_generations: int, test: bool, active: Any = True
+    ) -> tuple[TrainState, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        arguments = np.int32(num_generations), np.bool_(test), np.asarray(active, bool)
+        state, rows, test_metrics = self.chunk(key, state, *arguments)
+        return state, *jax.device_get((rows, test_metrics))  # the chunk's only transfer
+
+    def say_seconds(self) -> str:
+        return f"traced in {self.trace_seconds:.1f} s, compiled in {self.compile_seconds:.1f} s"
+
+
+def compile_chunk(step: UpdateStep, key: Array, state: TrainState) -> Program:
+    """The program of a run, or of stacked trials, from its step."""
+    started = time.monotonic()
+    active = np.ones(key.shape, bool)
+    lowered = jax.jit(make_chunk(step)).lower(key, state, np.int32(0), np.bool_(False), active)
+    traced = time.monotonic()
+    return Program(lowered.compile(), traced - started, time.monotonic() - traced)
+
+
+class Pace:
+    """How many generations the next chunk has."""
+
+    def __init__(self, num_generations: int, checkpoint_every: int, test_every: int):
+        self.num_generations = num_generations
+        self.every = checkpoint_every, test_every
+        self.planned = 1
+
+    def next(self, generation: int) -> tuple[int, bool]:
+        """How many generations go on from here, and whether there is a test after them."""
+        stops = [generation + every - generation % every for every in self.every]
+        end = min(self.num_generations, generation + self.planned, *stops)
+        return end - generation, end == self.num_generations or end % self.every[1] == 0
+
+    def took(self, count: int, seconds: float) -> None:
+        self.planned = max(1, min(MAX_CHUNK, round(CHUNK_SECONDS * count / seconds)))
+
+
+def reached(row: Row, target_return: float | None) -> bool:
+    """Whether the test that a row tells of, if any, reached the target."""
+    if target_return is None or row.get("test/diverged", 1):
+        return False
+    return row["test/return_mean"] >= target_return
+
+
+def make_rows(
+    buffers: dict[str, np.ndarray],
+    generation: int,
+    count: int,
+    seconds: float,
+    test_metrics: dict[str, np.ndarray] | None,
+) -> list[Row]:
+    """The rows of `count` generations that took these seconds, the last with the test's result."""
+    rows = [
+        {"generation": generation + i + 1}
+        | {name: buffer[i].item() for name, buffer in buffers.items()}
+        | {"time/seconds": seconds / count}
+        for i in range(count)
+    ]
+    if test_metrics is not None:
+        tested = summarize(test_metrics)
+        rows[-1] |= {
+            "test/return_mean": tested["return_mean"],
+            "test/return_std": tested["return_std"],
+            "test/diverged": tested["num_test_diverged"],
+        }
+    return rows
+
+
+def summarize(test: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Mean and standard deviation of a test's returns, the number of its episodes, and of those
+    that diverged (their returns count as far as they got)."""
+    returns = np.asarray(test["test/returns"], np.float64)
+    return {
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "num_test_episodes": returns.size,
+        "num_test_diverged": int(test.get("test/diverged", 0)),
+    }

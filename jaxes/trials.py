@@ -1,0 +1,91 @@
+"""Trials: what `jax.vmap` of an update step does, so that many runs are one program.
+
+A trial is one run of many side by side: its own key, state and hyperparameters. Batching everything
+would put trials in lock step, because a batched loop runs until its last one is done, and would
+change last bits, because a batched product is another product. So here the two parts of a
+generation say themselves what is done with a batch of them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxes import parallel
+from jaxes.core import TRAIN, Evaluate, Evaluation, Population, State, Strategy
+
+
+def pooled(evaluate: Callable[..., Evaluation]) -> Evaluate:
+    """An `Evaluate` from one of stacked trials, whose episodes share one queue.
+
+    Args:
+      evaluate: `(keys, populations, problem_states, phases) -> evaluations`, each leaf with the
+        leading axis [T]; called with T = 1 outside of vmap. Nested vmaps are one stack.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def stacked(*trials: Any) -> Evaluation:
+        return evaluate(*trials)
+
+    @stacked.def_vmap
+    def _(size: int, batched: list, *stacks: Any) -> tuple[Evaluation, Any]:
+        whole = broadcast(size, batched, stacks)
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), whole)
+        out = jax.tree.map(lambda leaf: leaf.reshape(size, -1, *leaf.shape[1:]), stacked(*flat))
+        return out, jax.tree.map(lambda _: True, out)
+
+    @jax.custom_batching.custom_vmap
+    def single(*trial: Any) -> Evaluation:
+        stack = jax.tree.map(lambda leaf: leaf[None], trial)
+        return jax.tree.map(lambda leaf: leaf[0], stacked(*stack))
+
+    @single.def_vmap
+    def _(size: int, batched: list, *trials: Any) -> tuple[Evaluation, Any]:
+        out = stacked(*broadcast(size, batched, trials))
+        return out, jax.tree.map(lambda _: True, out)
+
+    def evaluate_one(
+        key: Array, population: Population, problem_state: State, phase: Any = TRAIN
+    ) -> Evaluation:
+        return single(key, population, problem_state, jnp.asarray(phase, jnp.int32))
+
+    return evaluate_one
+
+
+def mapped(strategy: Strategy) -> Strategy:
+    """The strategy, but trials ask and tell one after another: each has the bits of a run alone.
+
+    The devices of a mesh divide the trials that tell. Batched, as `vmap` does it otherwise, many
+    small searches are faster, and differ in last bits.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def tell(key: Array, state: State, fitness: Array) -> State:
+        return strategy.tell(key, state, fitness)
+
+    @tell.def_vmap
+    def _(size: int, batched: list, *trials: Any) -> tuple[State, Any]:
+        rows = broadcast(size, batched, trials)
+        out = parallel.map_divided(lambda trial: strategy.tell(*trial), rows)
+        return out, jax.tree.map(lambda _: True, out)
+
+    # Not divided: a device may ask for other members than the next one does.
+    some = jax.custom_batching.sequential_vmap(strategy.ask)
+
+    def ask(key: Array, state: State, members: Array | None = None) -> Array:
+        if members is None:
+            members = jnp.arange(strategy.population_size, dtype=jnp.int32)
+        return some(key, state, members)
+
+    return strategy._replace(ask=ask, tell=tell)
+
+
+def broadcast(size: int, batched: list, arguments: tuple) -> tuple:
+    """Every leaf with the leading axis [size], those repeated that are not batched."""
+
+    def stack(is_batched: bool, leaf: Array) -> Array:
+        return leaf if is_batched else jnp.broadcast_to(leaf[None], (size, *leaf.shape))
+
+    return jax.tree.map(stack, tuple(batched), arguments)

@@ -1,0 +1,141 @@
+"""Trials side by side are the runs that they would be alone."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxes
+from jaxes.core import IDLE, TEST, TRAIN
+from jaxes.environment import Environment
+from jaxes.problems.policy_search import policy_search
+from jaxes.trials import mapped
+
+# In a process of its own, because the flags of `use_cpu_devices` are part of the promise.
+SCRIPT = """
+import json, sys
+import jaxes
+jaxes.use_cpu_devices(int(sys.argv[1]))
+import jax, jax.numpy as jnp, numpy as np
+from jaxes import parallel
+from jaxes.environment import Environment
+from jaxes.problems.policy_search import policy_search
+from jaxes.trials import mapped
+
+def walk():
+    def reset(key):
+        state = jax.random.normal(key, (3,)), jax.random.randint(key, (), 1, 31)
+        return state, jnp.append(state[0], 1.0)
+    def step(state, action):
+        position, left = state
+        position = jnp.tanh(position * 1.1 + action)
+        observation = jnp.append(position, left.astype(jnp.float32))
+        return (position, left - 1), observation, position.sum(), left == 1
+    return Environment(reset, step, 3)
+
+problem = policy_search(
+    walk(), jaxes.policies.mlp((8,)), episode_length=20, num_episodes=2, num_test_episodes=3,
+    normalize_observations=True, observation_clip=10.0, alive_bonus=0.1, num_lanes=None)
+SIGMA = [0.1, 0.5, 1.0]
+
+def start(row, strategy):
+    key, sigma = row
+    hparams = jaxes.TrainHParams(strategy.hparams._replace(sigma=sigma), problem.hparams)
+    return jaxes.init(key, strategy, problem, hparams)
+
+differ = []
+for name in sys.argv[2:]:
+    strategy = jaxes.STRATEGIES[name](12)
+    rows = jax.vmap(jax.random.key)(jnp.arange(3)), jnp.asarray(SIGMA)
+    alone = jax.jit(jaxes.make_update_step(strategy, problem))
+    together = jax.jit(jax.vmap(jaxes.make_update_step(mapped(strategy), problem)))
+    one = jax.jit(lambda row: start(row, strategy))
+    states = [one((key, sigma)) for key, sigma in zip(*rows)]
+    stack = jax.jit(lambda rows: jax.lax.map(lambda row: start(row, mapped(strategy)), rows))(rows)
+    stack = parallel.place(stack)
+    for generation in range(3):
+        keys = parallel.place(jax.vmap(lambda key: jax.random.fold_in(key, generation))(rows[0]))
+        found = [alone(key, state) for key, state in zip(keys, states)]
+        states, metrics = [state for state, _ in found], [row for _, row in found]
+        stack, rows_of_all = together(keys, stack)
+    one_by_one = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+    for (path, a), b in zip(jax.tree.leaves_with_path(one_by_one), jax.tree.leaves(stack)):
+        if not np.array_equal(a, b, equal_nan=True):
+            differ.append(f"{name}{jax.tree_util.keystr(path)}")
+    steps = [int(row["rollout/env_steps"]) for row in metrics]
+    assert rows_of_all["rollout/env_steps"].tolist() == steps
+print(json.dumps(differ))
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_trial_has_the_bits_of_its_run_alone(count):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(count), "cem", "cma_es", "openai_es", "xnes"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A point that moves by the action and earns its position, for seven steps."""
+
+    def reset(key):
+        position = jax.random.normal(key, (1,))
+        return position, position
+
+    def step(position, action):
+        return position + action, position + action, position[0], jnp.bool_(False)
+
+    return policy_search(
+        Environment(reset, step, 1),
+        jaxes.policies.linear(),
+        episode_length=7,
+        num_episodes=1,
+        num_test_episodes=2,
+        normalize_observations=True,
+        observation_clip=10.0,
+        alive_bonus=0.0,
+        num_lanes=None,
+    )
+
+
+def trials(strategy, problem, shape):
+    keys = jax.random.split(jax.random.key(0), shape)
+    init = lambda key: jaxes.init(key, strategy, problem)  # noqa: E731
+    for _ in shape:
+        init = jax.vmap(init)
+    return keys, jax.jit(init)(keys)
+
+
+def test_nested_trials_are_one_stack(problem):
+    strategy = mapped(jaxes.openai_es(4, sigma=0.3))
+    step = jaxes.make_update_step(strategy, problem)
+    keys, states = trials(strategy, problem, (2, 3))
+    nested, _ = jax.jit(jax.vmap(jax.vmap(step)))(keys, states)
+    flat, _ = jax.jit(jax.vmap(step))(
+        keys.reshape(-1), jax.tree.map(lambda x: x.reshape(6, *x.shape[2:]), states)
+    )
+    for ours, theirs in zip(jax.tree.leaves(nested), jax.tree.leaves(flat), strict=True):
+        np.testing.assert_allclose(ours.reshape(theirs.shape), theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_an_idle_trial_takes_no_steps_and_keeps_its_state(problem):
+    strategy = jaxes.openai_es(4, sigma=0.3)
+    step = jax.jit(jax.vmap(jaxes.make_update_step(strategy, problem)))
+    keys, states = trials(strategy, problem, (3,))
+    after, metrics = step(keys, states, jnp.array([TRAIN, IDLE, TEST]))
+    assert metrics["rollout/env_steps"].tolist() == [28, 0, 0]
+    assert (metrics["test/returns"] != 0).any(axis=1).tolist() == [False, False, True]
+    assert after.generation.tolist() == [1, 0, 0]
+    for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(states), strict=True):
+        np.testing.assert_array_equal(new[1:], old[1:])
+    assert not np.array_equal(after.strategy.mean[0], states.strategy.mean[0])

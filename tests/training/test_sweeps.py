@@ -1,0 +1,345 @@
+"""Sweeps: trials are the runs that they would be alone, and nothing is lost on the way."""
+
+import csv
+import json
+import shutil
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow.parquet
+import pytest
+import yaml
+
+import jaxes
+from jaxes import cli
+from jaxes.report import draw, rank, read_sweep
+from jaxes.training import config, sweep_config, sweeps
+from jaxes.training.checkpoint import Checkpoints
+from jaxes.training.config import ConfigError
+
+CONFIG = {
+    "problem": {"name": "sphere", "num_dims": 5},
+    "strategy": {"name": "cem", "population_size": 16, "cem": {"sigma": 0.5}},
+    "training": {"num_generations": 12, "test_every": 4, "checkpoint_every": 4},
+    "sweep": {
+        "explicit": [
+            {"strategy.name": "cem"},
+            {"strategy.name": "openai_es", "strategy.openai_es.learning_rate": 0.3},
+        ],
+        "grid": {"strategy.*.sigma": [0.1, 1.0]},
+        "num_seeds": 2,
+    },
+}
+
+
+def write(path, **changes):
+    path.write_text(yaml.safe_dump(CONFIG | changes))
+    return str(path)
+
+
+def run(*arguments):
+    assert cli.main([str(argument) for argument in arguments]) == 0
+
+
+def table(folder):
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    run("sweep", write(folder / "sweep.yaml"), "--run-dir", folder / "done")
+    return folder / "done"
+
+
+def rows_of(folder):
+    """The metrics of a run, but for what a clock says."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if name != "time/seconds"}
+        for line in lines
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 3, 6])
+def test_a_trial_is_the_run_of_its_config(finished, tmp_path, number):
+    trial = finished / "trials" / f"{number:04d}"
+    run("train", trial / "config.yaml", "--run-dir", tmp_path / "alone")
+    for ours, alone in zip(rows_of(trial), rows_of(tmp_path / "alone"), strict=True):
+        assert ours.keys() == alone.keys()
+        # Summaries of fitness are batched; the state, below, has the same bits.
+        np.testing.assert_allclose(list(ours.values()), list(alone.values()), rtol=1e-5)
+    problem, strategy, _ = config.load(trial / "config.yaml").build()
+    template = jax.jit(lambda key: jaxes.init(key, strategy, problem))(jax.random.key(0))
+    states = [
+        Checkpoints(folder / "checkpoints", read_only=True).restore(12, template)
+        for folder in (trial, tmp_path / "alone")
+    ]
+    chex.assert_trees_all_equal(*states)
+
+
+def test_a_trial_can_be_evaluated_and_resumed_alone(finished, tmp_path, capsys):
+    trial = shutil.copytree(finished / "trials" / "0005", tmp_path / "trial")
+    run("evaluate", trial)
+    assert "at generation 12" in capsys.readouterr().out
+    text = (trial / "config.yaml").read_text()
+    assert "num_generations: 12" in text
+    (trial / "config.yaml").write_text(text.replace("num_generations: 12", "num_generations: 14"))
+    run("resume", trial)
+    assert [row["generation"] for row in rows_of(trial)] == list(range(1, 15))
+
+
+def test_tables_have_a_row_a_trial_with_all_that_was_swept(finished):
+    rows = table(finished)
+    assert [int(row["trial"]) for row in rows] == list(range(8))
+    assert [row["seed"] for row in rows] == ["0", "1"] * 4
+    assert {row["strategy.*.sigma"] for row in rows} == {"0.1", "1.0"}
+    assert [row["strategy.openai_es.learning_rate"] for row in rows] == [""] * 4 + ["0.3"] * 4
+    parquet = pyarrow.parquet.read_table(finished / "results.parquet").to_pylist()
+    assert [row["return_mean"] for row in parquet] == [float(row["return_mean"]) for row in rows]
+    assert parquet[0]["strategy.openai_es.learning_rate"] is None
+
+
+def test_best_is_the_config_of_the_best_mean_over_seeds(finished, tmp_path):
+    rows = table(finished)
+    means = [np.mean([float(row["return_mean"]) for row in rows[i : i + 2]]) for i in (0, 2, 4, 6)]
+    best = rows[2 * int(np.argmax(means))]
+    run("train", finished / "best.yaml", "--run-dir", tmp_path / "best")
+    ours = rows_of(finished / "trials" / f"{int(best['trial']):04d}")[-1]
+    np.testing.assert_allclose(
+        rows_of(tmp_path / "best")[-1]["test/return_mean"], ours["test/return_mean"], rtol=1e-6
+    )
+
+
+def test_report_ranks_by_the_interquartile_mean(finished, capsys):
+    ranked = rank(read_sweep(finished))
+    rows = table(finished)
+    for row in ranked:
+        returns = [
+            float(other["return_mean"])
+            for other in rows
+            if other["strategy.name"] == row.values["strategy.name"]
+            and float(other["strategy.*.sigma"]) == row.values["strategy.*.sigma"]
+        ]
+        np.testing.assert_allclose(row.iqm, np.mean(returns))  # of two seeds nothing is left out
+        assert min(returns) <= row.low <= row.iqm <= row.high <= max(returns)
+    assert [row.iqm for row in ranked] == sorted((row.iqm for row in ranked), reverse=True)
+    run("report", finished)
+    said = capsys.readouterr().out
+    assert "returns.png" in said
+    assert "parallel_coordinates.png" in said
+
+
+def test_two_fields_are_a_heat_map(finished, tmp_path):
+    sweep = read_sweep(finished)
+    paths = draw(sweep._replace(fields=sweep.fields[:2]), tmp_path)
+    assert [path.name for path in paths] == ["returns.png", "heat_map.png"]
+    assert all(path.stat().st_size > 10_000 for path in paths)
+
+
+def test_a_killed_sweep_goes_on_where_it_was(finished, tmp_path, monkeypatch):
+    written = []
+    original = sweeps.SweepDir.write
+
+    def dies(self, trial, rows):
+        original(self, trial, rows)
+        written.append(trial.number)
+        if len(written) == 23:
+            raise SystemExit
+
+    monkeypatch.setattr(sweeps.SweepDir, "write", dies)
+    arguments = ["sweep", write(tmp_path / "sweep.yaml"), "--run-dir", str(tmp_path / "cut")]
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    monkeypatch.undo()
+    assert not (tmp_path / "cut" / "results.csv").exists()
+    run("resume", tmp_path / "cut")
+    for number in range(8):
+        ours, theirs = (folder / f"trials/{number:04d}" for folder in (tmp_path / "cut", finished))
+        assert rows_of(ours) == rows_of(theirs)
+    clock = {"seconds": None}
+    whole, cut = table(finished), table(tmp_path / "cut")
+    assert [row | clock for row in cut] == [row | clock for row in whole]
+
+
+def test_batches_change_nothing(finished, tmp_path):
+    changed = CONFIG | {"sweep": CONFIG["sweep"] | {"max_bytes": 1}}
+    plan = sweep_config.load(write(tmp_path / "sweep.yaml", **changed))
+    result = sweeps.run_sweep(plan.groups, **plan.options)
+    expected = [float(row["return_mean"]) for row in table(finished)]
+    assert [row.return_mean for row in result.results] == expected
+
+
+def test_a_dry_run_leaves_nothing(tmp_path, capsys):
+    path = write(tmp_path / "sweep.yaml")
+    run("sweep", path, "--run-dir", tmp_path / "none", "--dry-run")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "8 trials in 2 programs, because of strategy.name" in said
+    assert "program 2 of 2: 4 trials, population 16" in said
+    assert not (tmp_path / "none").exists()
+
+
+def test_halving_drops_the_worst_configurations(tmp_path):
+    changed = CONFIG | {
+        "sweep": {
+            "grid": {"strategy.cem.sigma": [0.01, 0.1, 1.0, 2.0]},
+            "num_seeds": 2,
+            "halving": {"generations": [3, 6], "keep": 0.5},
+        }
+    }
+    run("sweep", write(tmp_path / "sweep.yaml", **changed), "--run-dir", tmp_path / "run")
+    rows = table(tmp_path / "run")
+    generations = [int(row["generation"]) for row in rows]
+    assert sorted(generations) == [3] * 4 + [6] * 2 + [12] * 2
+    assert [row["status"] == "dropped" for row in rows] == [g < 12 for g in generations]
+    # As the runs would have been ranked alone: by the tests at the end of each rung.
+    tests = np.array(
+        [
+            [row["test/return_mean"] for row in rows_of(tmp_path / f"run/trials/{i:04d}")[2:3]]
+            for i in range(8)
+        ]
+    )
+    kept = {i for i, g in enumerate(generations) if g > 3}
+    scores = tests.reshape(4, 2).mean(axis=1)
+    assert {i // 2 for i in kept} == set(np.argsort(-scores)[:2])
+
+
+def test_a_target_ends_a_trial_and_not_the_others():
+    result = jaxes.sweep(
+        jaxes.problems.functions.sphere(3),
+        jaxes.cem(32),
+        {"sigma": [1e-6, 1.0]},
+        num_generations=40,
+        test_every=2,
+        target_return=-1.0,
+    )
+    slow, fast = result.results
+    assert (slow.status, slow.generation) == ("done", 40)
+    assert fast.status == "target"
+    assert fast.generation < 40
+    assert fast.return_mean >= -1.0
+
+
+def test_a_diverging_trial_is_marked_and_spoils_nothing():
+    problem = jaxes.problems.functions.function(
+        lambda x: jnp.where(jnp.abs(x).max() > 50, jnp.nan, -jnp.sum(x**2)),
+        lambda key: jnp.full(3, 2.0),
+    )
+    whole = jaxes.sweep(problem, jaxes.cem(16), {"sigma": [0.1, 1e6]}, num_generations=5)
+    alone = jaxes.sweep(problem, jaxes.cem(16), {"sigma": [0.1]}, num_generations=5)
+    assert [row.status for row in whole.results] == ["done", "diverged"]
+    np.testing.assert_allclose(
+        whole.results[0].return_mean, alone.results[0].return_mean, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_sweep_from_python_is_train_many_times(exact):
+    problem = jaxes.problems.functions.rosenbrock(4)
+    sigmas = [0.1, 0.5]
+    result = jaxes.sweep(
+        problem,
+        jaxes.cma_es(8),
+        [{"sigma": sigma} for sigma in sigmas],
+        num_seeds=2,
+        seed=7,
+        num_generations=15,
+        exact=exact,
+    )
+    alone = [
+        jaxes.train(problem, jaxes.cma_es(8, sigma=sigma), num_generations=15, seed=seed)
+        for sigma in sigmas
+        for seed in (7, 8)
+    ]
+    for i, run_alone in enumerate(alone):
+        ours = jax.tree.map(lambda leaf: leaf[i], result.states[0])  # noqa: B023
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(run_alone.state), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0 if exact else 1e-4, atol=0 if exact else 1e-5)
+    returns = [run_alone.return_mean for run_alone in alone]
+    np.testing.assert_allclose([row.return_mean for row in result.results], returns, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ({"grid": {"strategy.cem.sgma": [1.0]}}, "strategy.cem.sgma: unknown field.*mean 'sigma'"),
+        ({"grid": {"strategy.cem.sigma": [1.0, "a"]}}, "sigma='a'.*strategy.cem.sigma: .*number"),
+        ({"grid": {"strategy.cem.sigma": [1.0, -1.0]}}, "sigma=-1.0.*sigma must be positive"),
+        ({"grid": {"strategy.cem.sigma": []}}, r"sweep.grid.strategy.cem.sigma: at least one"),
+        ({"grid": {"training.seed": [1]}}, "training.seed is common to all trials"),
+        ({"gird": {}}, "gird: unknown field"),
+        ({"num_seeds": 0}, "sweep.num_seeds: must be at least 1, got 0"),
+        ({"random": {"num_samples": 0, "fields": {}}}, "num_samples: must be at least 1"),
+        (
+            {"random": {"num_samples": 1, "fields": {"a": {"log_uniform": [0, 1]}}}},
+            "log_uniform: must be 0 < low < high, got",
+        ),
+        (
+            {"random": {"num_samples": 1, "fields": {"a": {}}}},
+            "sweep.random.fields.a: one of uniform, log_uniform or choice",
+        ),
+        (
+            {"grid": {"problem.num_dims": [2]}, "explicit": [{"problem.num_dims": 3}]},
+            "sweep: problem.num_dims is given twice",
+        ),
+    ],
+)
+def test_bad_sweeps_are_refused(sweep, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        sweep_config.load(write(tmp_path / "sweep.yaml", sweep=sweep))
+
+
+@pytest.mark.parametrize(
+    ("hparams", "options", "message"),
+    [
+        ({"sgma": [1.0]}, {}, "'sgma' must be one of strategy.sigma"),
+        ({"sigma": []}, {}, r"hparams\['sigma'\] must be a list of at least one"),
+        ({"sigma": [1.0, "a"]}, {}, r"hparams\['sigma'\] must be a number, got 'a'"),
+        ([], {}, "hparams must be lists by name"),
+        ({"sigma": [1.0]}, {"halving": jaxes.Halving((2,))}, "where there is 1 configuration"),
+        ({"sigma": [1.0, 2.0]}, {"halving": jaxes.Halving((5,))}, "halving.generations must be"),
+        ({"sigma": [1.0, 2.0]}, {"halving": jaxes.Halving((2,), 1.0)}, "keep must be less than 1"),
+        ({"sigma": [1.0]}, {"num_seeds": 0}, "num_seeds must be"),
+    ],
+)
+def test_bad_arguments_are_refused(hparams, options, message):
+    with pytest.raises(ValueError, match=message):
+        jaxes.sweep(
+            jaxes.problems.functions.sphere(2),
+            jaxes.cem(16),
+            hparams,
+            **{"num_generations": 5} | options,
+        )
+
+
+def test_random_searches_draw_from_their_distributions(tmp_path):
+    fields = {
+        "strategy.cem.sigma": {"log_uniform": [0.01, 1.0]},
+        "strategy.cem.elite_fraction": {"uniform": [0.2, 0.4]},
+        "problem.num_dims": {"choice": [2, 3]},
+    }
+    sweep = {"random": {"num_samples": 200, "fields": fields, "seed": 3}}
+    path = write(tmp_path / "sweep.yaml", sweep=sweep)
+    plan = sweep_config.load(path)
+    again = sweep_config.load(path)
+    trials = [trial for group in plan.groups for trial in group.trials]
+    assert [trial.values for trial in trials] == [
+        trial.values for group in again.groups for trial in group.trials
+    ]
+    sigma = np.log([trial.values["strategy.cem.sigma"] for trial in trials])
+    np.testing.assert_allclose(np.median(sigma), np.log(0.1), atol=0.6)
+    fractions = [trial.values["strategy.cem.elite_fraction"] for trial in trials]
+    assert 0.2 <= min(fractions) < 0.21
+    assert 0.39 < max(fractions) <= 0.4
+    assert len(plan.groups) == 2
+    assert plan.static == ["problem.num_dims"]
+
+
+def test_a_sweep_is_no_run_and_another_sweep_is_refused(finished, tmp_path, capsys):
+    assert cli.main(["train", write(tmp_path / "sweep.yaml")]) == 2
+    assert "run it with `jaxes sweep`" in capsys.readouterr().err
+    assert cli.main(["sweep", write(tmp_path / "sweep.yaml"), "--run-dir", str(finished)]) == 2
+    assert "already holds a run" in capsys.readouterr().err
