@@ -31,9 +31,9 @@ from jaxes.core import TrainState
 from jaxes.problems.brax_envs import brax_environment
 
 BATCHES = (64, 128, 256)
-CEILING_STEPS = 100
-SIGMA = {"ant": 0.02, "trained-hopper": 0.02}  # at which they stand; others are run with 0.1
-TRAINING = 120  # generations of 256 members before a trained population is timed
+CEILING_SECONDS = 0.5
+SIGMA = {"ant": 0.02, "trained-hopper": 0.01}  # at which they stand; others are run with 0.1
+TRAINING = 200  # generations of 256 members before a trained population is timed
 FULL, EARLY = {256: 0.9}, {2048: 0.85}
 # The least share of the ceiling, by environment and least population.
 BARS = {
@@ -49,30 +49,39 @@ DEVICES_BAR = 0.95  # of as many times as there are devices
 COST_BAR = 0.95  # a smaller population's cost a member over this one's; the rest is noise
 
 
-def physics(env_name: str, batch: int) -> Callable[[], float]:
-    """Steps a second of the bare environment on all devices."""
+def physics(env_name: str) -> Callable[[], float]:
+    """Measures steps a second of the bare environment on all devices, at its best batch size."""
     environment = brax_environment(env_name, "spring")
 
-    def reset(key: jax.Array) -> Any:
-        keys = jax.random.split(jax.random.fold_in(key, parallel.device_index()), batch)
-        return jax.vmap(environment.reset)(keys)[0]
-
-    def steps(state: Any) -> Any:
+    def steps(state: Any, count: jax.Array) -> Any:
+        batch = jax.tree.leaves(state)[0].shape[0]
         action = jnp.full((batch, environment.action_size), 0.1)
         return jax.lax.fori_loop(
-            0, CEILING_STEPS, lambda _, state: jax.vmap(environment.step)(state, action)[0], state
+            0, count, lambda _, state: jax.vmap(environment.step)(state, action)[0], state
         )
 
-    start = jax.jit(parallel.replicated(reset))(parallel.place(jax.random.key(0)))
-    program, _ = machine.compiled(parallel.replicated(steps), start)
+    def of_batch(batch: int) -> Callable[[], float]:
+        def reset(key: jax.Array) -> Any:
+            keys = jax.random.split(jax.random.fold_in(key, parallel.device_index()), batch)
+            return jax.vmap(environment.reset)(keys)[0]
 
-    def rate() -> float:
-        started = time.monotonic()
-        jax.block_until_ready(program(start))
-        return jax.local_device_count() * batch * CEILING_STEPS / (time.monotonic() - started)
+        start = jax.jit(parallel.replicated(reset))(parallel.place(jax.random.key(0)))
+        count = parallel.place(jnp.int32(20))
+        program, _ = machine.compiled(parallel.replicated(steps), start, count)
 
-    rate()
-    return rate
+        def rate() -> float:
+            started = time.monotonic()
+            jax.block_until_ready(program(start, count))
+            seconds = time.monotonic() - started
+            return jax.local_device_count() * batch * int(count) / seconds
+
+        rate()
+        per_step = jax.local_device_count() * batch / rate()
+        count = parallel.place(jnp.int32(CEILING_SECONDS / per_step))
+        return rate
+
+    rates = [of_batch(batch) for batch in BATCHES]
+    return max(rates, key=lambda rate: statistics.median(rate() for _ in range(3)))
 
 
 class Training:
@@ -119,16 +128,19 @@ class Training:
         }
 
 
-def measure(training: Training, ceilings: list[Callable[[], float]], repeats: int) -> dict:
-    """Medians over the repeats, each beside its own ceiling."""
+def measure(training: Training, ceiling: Callable[[], float], repeats: int) -> dict:
+    """Medians over the repeats, each between two measurements of the ceiling."""
     training.generations()
-    rows, ratios = [], []
+    rows, before = [], ceiling()
     for _ in range(repeats):
         row = training.generations()
-        rows.append(row | {"ceiling": max(rate() for rate in ceilings)})
-        ratios.append(row["steps_per_second"] / rows[-1]["ceiling"])
+        after = ceiling()
+        rows.append(row | {"ceiling": (before + after) / 2})
+        before = after
     medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
-    summary = summarize(training.population, ratios)
+    summary = summarize(
+        training.population, [row["steps_per_second"] / row["ceiling"] for row in rows]
+    )
     return summary | {"compile_seconds": training.compile_seconds} | medians
 
 
@@ -173,7 +185,7 @@ def main() -> None:
         )
 
     for name in options.environments.split(","):
-        ceilings = [physics(name.removeprefix("trained-"), batch) for batch in BATCHES]
+        ceiling = physics(name.removeprefix("trained-"))
         trained, cost = None, None
         if name.startswith("trained-"):
             trained = Training(name.removeprefix("trained-"), 256, options.lanes).train(TRAINING)
@@ -182,7 +194,7 @@ def main() -> None:
             if trained:
                 strategy = training.start.strategy._replace(mean=trained.strategy.mean)
                 training.start = trained._replace(strategy=strategy)
-            row = measure(training, ceilings, options.repeats)
+            row = measure(training, ceiling, options.repeats)
             bars = BARS.get(name, {})
             report(name, "of the bare physics", machine.bar_for(bars, population), row)
             print(
