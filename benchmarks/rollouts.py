@@ -27,7 +27,7 @@ import machine
 
 import jaxes
 from jaxes import parallel
-from jaxes.core import TrainState
+from jaxes.core import TRAIN, TrainState
 from jaxes.problems.brax_envs import brax_environment
 
 BATCHES = (64, 128, 256)
@@ -96,12 +96,12 @@ class Training:
         )
         strategy = jaxes.openai_es(population, sigma=SIGMA.get(name, 0.1))
         self.start = jaxes.init(jax.random.key(0), strategy, problem, mesh=self.mesh)
-        self.key, self.test = parallel.place((jax.random.key(1), jnp.bool_(False)), self.mesh)
+        self.key, self.phase = parallel.place((jax.random.key(1), jnp.int32(TRAIN)), self.mesh)
         self.program, self.compile_seconds = machine.compiled(
             jaxes.make_update_step(strategy, problem, self.mesh),
             self.key,
             self.start,
-            self.test,
+            self.phase,
         )
 
     def train(self, num_generations: int) -> TrainState:
@@ -109,14 +109,14 @@ class Training:
         state = self.start
         for generation in range(num_generations):
             key = parallel.place(jax.random.fold_in(self.key, generation), self.mesh)
-            state, _ = jax.block_until_ready(self.program(key, state, self.test))
+            state, _ = jax.block_until_ready(self.program(key, state, self.phase))
         return state
 
     def generations(self) -> dict[str, float]:
         state, steps, utilization = self.start, 0, []
         started = time.monotonic()
         for _ in range(self.num_generations):
-            state, metrics = self.program(self.key, state, self.test)
+            state, metrics = self.program(self.key, state, self.phase)
             steps += int(metrics["rollout/env_steps"])
             utilization.append(float(metrics["rollout/utilization"]))
         seconds = time.monotonic() - started

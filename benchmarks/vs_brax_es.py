@@ -30,6 +30,7 @@ import optax
 
 import jaxes
 from jaxes import parallel
+from jaxes.core import TRAIN
 from jaxes.problems import brax_envs
 
 EPISODE_LENGTH = 1000
@@ -55,11 +56,11 @@ class Ours:
         problem = jaxes.problems.brax(env_name, num_test_episodes=1, episode_length=EPISODE_LENGTH)
         strategy = jaxes.openai_es(population, sigma=SIGMA, learning_rate=LEARNING_RATE)
         self.start = jaxes.init(jax.random.key(0), strategy, problem)
-        self.test = parallel.place(jnp.bool_(False))
+        self.phase = parallel.place(jnp.int32(TRAIN))
         self.program, self.compile_seconds = machine.compiled(
-            jaxes.make_update_step(strategy, problem), *self._arguments(self.start), self.test
+            jaxes.make_update_step(strategy, problem), *self._arguments(self.start), self.phase
         )
-        jax.block_until_ready(self.program(*self._arguments(self.start), self.test))
+        jax.block_until_ready(self.program(*self._arguments(self.start), self.phase))
         self.restart()
 
     def _arguments(self, state: jaxes.TrainState) -> tuple[jax.Array, jaxes.TrainState]:
@@ -72,7 +73,7 @@ class Ours:
         """Seconds."""
         arguments = self._arguments(self.state)
         started = time.monotonic()
-        self.state, _ = jax.block_until_ready(self.program(*arguments, self.test))
+        self.state, _ = jax.block_until_ready(self.program(*arguments, self.phase))
         return time.monotonic() - started
 
 

@@ -181,6 +181,8 @@ def _run_sweep(
             dry_run=dry_run,
         )
     except KeyboardInterrupt as interrupt:
+        if dry_run:
+            raise
         reason = str(interrupt) or "before the first generation"
         raise KeyboardInterrupt(f"{reason}; go on with: jaxes resume {quoted}") from interrupt
     if dry_run:
@@ -221,7 +223,8 @@ def _say_ranking(directory: Path, console: Console) -> None:
 
 
 def _report(options: Any, console: Console) -> None:
-    from jaxes.report import draw, read_sweep
+    from jaxes.report.plots import draw
+    from jaxes.report.ranking import read_sweep
 
     _say_ranking(options.sweep, console)
     for path in draw(read_sweep(options.sweep), options.output or options.sweep / "report"):

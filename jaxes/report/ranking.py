@@ -11,7 +11,7 @@ import numpy as np
 import scipy.stats
 
 from jaxes.training.metrics import Row, read_rows
-from jaxes.training.sweep_dir import Result
+from jaxes.training.sweep_dir import Result, returns_of, standing
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -79,7 +79,7 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def rank(sweep: Sweep) -> list[Ranked]:
-    """All configurations, the best one first.
+    """All configurations, the best one first: see `standing`.
 
     The interquartile mean leaves out the best and the worst quarter of the seeds.
     Reference: Agarwal et al., Deep reinforcement learning at the edge of the statistical precipice
@@ -87,21 +87,20 @@ def rank(sweep: Sweep) -> list[Ranked]:
     """
     ranked = []
     for values, rows in sweep.configurations():
-        returns = np.array([row["return_mean"] for row in rows], float)
+        returns = returns_of(rows)
         middle, low, high = interquartile_mean(returns)
-        ranked.append(
-            Ranked(
-                values=values,
-                num_seeds=len(rows),
-                iqm=middle,
-                low=low,
-                high=high,
-                best=float(np.max(returns)),
-                diverged=sum(row["status"] == "diverged" for row in rows),
-                dropped=all(row["status"] == "dropped" for row in rows),
-            )
+        row = Ranked(
+            values=values,
+            num_seeds=len(rows),
+            iqm=middle,
+            low=low,
+            high=high,
+            best=float(np.max(returns)),
+            diverged=sum(row["status"] == "diverged" for row in rows),
+            dropped=any(row["status"] == "dropped" for row in rows),
         )
-    return sorted(ranked, key=lambda row: (row.dropped, -row.iqm if row.iqm == row.iqm else 1e300))
+        ranked.append((standing(rows), row))
+    return [row for _, row in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def interquartile_mean(samples: np.ndarray) -> tuple[float, float, float]:

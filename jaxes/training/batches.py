@@ -1,8 +1,11 @@
 """The trials of a group: the program that runs them, in as many batches as memory asks for."""
 
+import contextlib
 import os
+import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -36,7 +39,8 @@ class Batch:
         self.group = group
         self.trials = trials
         padded = [*trials, *[trials[-1]] * (size - len(trials))]  # all batches have one shape
-        self.active = np.arange(size) < len(trials)
+        self.real = np.arange(size) < len(trials)
+        self.active = self.real.copy()
         self.generation = 0
         strategy = mapped(group.strategy) if exact else group.strategy
         self.step = jax.vmap(of_run(core.make_update_step(strategy, group.problem)))
@@ -65,21 +69,22 @@ class Plan(NamedTuple):
     num_bytes: int
 
 
-def make_plan(group: Group, exact: bool, max_bytes: int) -> Plan:
-    """Compiles the group's program, for as many trials at once as fit."""
-    count, compiled = 1, None
+def make_plan(group: Group, exact: bool, max_bytes: int, size: int | None = None) -> Plan:
+    """Compiles the group's program, for `size` trials at once, or as many as fit."""
+    fixed, count, compiled = size is not None, 1, None
+    size = size or len(group.trials)
     while True:
-        size = -(-len(group.trials) // count)
         batch = Batch(group, group.trials[:size], size, exact)
         program = compile_chunk(batch.step, batch.run_keys, batch.state)
         seconds = (program.trace_seconds, program.compile_seconds)
         compiled = seconds if compiled is None else tuple(np.add(seconds, compiled))
         program = Program(program.chunk, *compiled)
         num_bytes = bytes_of(program)
-        if num_bytes <= max_bytes or size == 1:
+        if fixed or num_bytes <= max_bytes or size == 1:
             break
-        # Memory follows the trials, so this many batches fit; if not quite, one more each time.
+        # Memory follows the trials, so this many batches fit; if not quite, smaller ones.
         count = max(-(-num_bytes * count // max_bytes), count + 1)
+        size = min(-(-len(group.trials) // count), size - 1)
     rest = [
         Batch(group, group.trials[first : first + size], size, exact)
         for first in range(size, len(group.trials), size)
@@ -96,11 +101,19 @@ def bytes_of(program: Program) -> int:
 
 
 def free_bytes() -> int:
-    """Of the memory that devices have: a GPU's own, or the machine's."""
+    """Of the memory that devices have: a GPU's own, or the machine's, or the container's."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError):
+        found = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
+        free = int(found[1]) * 1024 if found else free
+    with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit: `max`
+        container = Path("/sys/fs/cgroup")
+        limit = int((container / "memory.max").read_text())
+        free = min(free, limit - int((container / "memory.current").read_text()))
+    return free
 
 
 def describe(plan: Plan, number: int, of: int) -> str:

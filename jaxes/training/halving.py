@@ -30,6 +30,9 @@ def check_halving(halving: Halving | None, trials: list[Trial], num_generations:
     """Raises a ValueError for rungs that are not in order, or with nothing to drop."""
     if halving is None:
         return
+    allowed = "a Halving of a tuple of generations"
+    many = isinstance(halving, Halving) and isinstance(halving.generations, tuple | list)
+    check("halving", halving, many, allowed)
     rungs = list(halving.generations)
     for rung in rungs:
         check_count("halving.generations", rung, most=num_generations - 1)

@@ -116,7 +116,8 @@ def reached(row: Row, target_return: float | None) -> bool:
     """Whether the test that a row tells of, if any, reached the target."""
     if target_return is None or row.get("test/diverged", 1):
         return False
-    return row["test/return_mean"] >= target_return
+    value = row["test/return_mean"]  # None where a file says null, for NaN
+    return value is not None and value >= target_return
 
 
 def make_rows(

@@ -83,7 +83,7 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepRun:
         raise ConfigError(f"sweep.num_seeds: must be at least 1, got {section.num_seeds}")
     groups: dict[str, tuple[Run, list[Trial]]] = {}
     training: dict[str, Any] = {}
-    values_of: dict[str, set[str]] = {}
+    swept: dict[str, None] = {}  # names in order
     builder = _Builder()
     number = 0
     for values in assignments(section):
@@ -92,8 +92,7 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepRun:
         training = run.training
         hparams = TrainHParams(run.strategy.hparams, run.problem.hparams)
         _, trials = groups.setdefault(static_part(config, run), (run, []))
-        for name, value in values.items():
-            values_of.setdefault(name, set()).add(json.dumps(value))
+        swept |= dict.fromkeys(values)
         for seed in range(training["seed"], training["seed"] + section.num_seeds):
             resolved = copy.deepcopy(config.resolved)
             resolved["training"]["seed"] = seed
@@ -108,7 +107,7 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepRun:
         options=training
         | {"halving": halving, "exact": section.exact, "max_bytes": section.max_bytes},
         data=data,
-        static=[name for name in values_of if not _is_traced(name, groups)],
+        static=[name for name in swept if not _is_traced(name, groups)],
     )
 
 
@@ -166,12 +165,17 @@ def config_of(base: dict[str, Any], values: Mapping[str, Any]) -> Config:
     """The config of one configuration's runs."""
     said = ", ".join(f"{name}={value!r}" for name, value in values.items())
     data = copy.deepcopy(base)
+    paths: set[str] = set()
     # The strategy's name first, since `*` stands for it.
     for name, value in sorted(values.items(), key=lambda item: "*" in item[0]):
-        if name.startswith("training."):
+        if name.split(".")[0] == "training":
             raise ConfigError(f"sweep: {name} is common to all trials and cannot be swept")
-        strategy = data.get("strategy") or {}
-        path = name.replace("strategy.*.", f"strategy.{strategy.get('name')}.")
+        strategy = data.get("strategy")
+        chosen = strategy.get("name") if isinstance(strategy, dict) else None
+        path = name.replace("strategy.*.", f"strategy.{chosen}.")
+        if path in paths:
+            raise ConfigError(f"sweep: {path} is given twice")
+        paths.add(path)
         set_field(data, path, value, f"sweep: {name}")
     try:
         return Config(data)
@@ -214,8 +218,15 @@ def _is_traced(name: str, groups: Mapping[str, tuple[Run, list[Trial]]]) -> bool
     run = next(iter(groups.values()))[0]
     if section == "problem":
         return field in run.problem.hparams._fields
-    return section.startswith("strategy.") and all(
-        field in other.strategy.hparams._fields
+    owners = [
+        other
         for other, trials in groups.values()
         if any(name in trial.values for trial in trials)
-    )
+        and section in (f"strategy.{_strategy_of(trials[0])}", "strategy.*")
+    ]
+    return bool(owners) and all(field in other.strategy.hparams._fields for other in owners)
+
+
+def _strategy_of(trial: Trial) -> str:
+    assert trial.config is not None
+    return trial.config["strategy"]["name"]

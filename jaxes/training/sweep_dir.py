@@ -3,6 +3,7 @@
 run.json, config.yaml, lock   as in a run's directory
 trials/0000/ ...              each a run's directory: it can be resumed, evaluated and plotted alone
 batches/0/ ...                checkpoints of the trials that run at once, from which a sweep goes on
+batches/sizes.json            how many trials of each program these are
 results.csv, results.parquet  one row a trial
 best.yaml                     the config of the best configuration, where there is a config
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.stats
 import yaml
 
 from jaxes.core import Problem, Strategy, TrainHParams, TrainState
@@ -55,8 +57,8 @@ class Result(NamedTuple):
       trial: its number.
       seed: of the trial.
       values: of the swept fields.
-      status: `done`, `target` (reached), `dropped` (by halving), or `diverged`: no test, or no
-        member of the last generation, had a finite value.
+      status: `done`, `target` (reached), `dropped` (by halving), or `diverged`: the final test has
+        no finite value, or no member of the last generation had one.
       generation: generations completed.
       return_mean: return of the mean policy, averaged over fresh test episodes.
       return_std: its standard deviation over these episodes.
@@ -114,9 +116,19 @@ class SweepDir:
 
     @contextlib.contextmanager
     def opened(
-        self, groups: Sequence[Any], resume: bool, config: Mapping[str, Any] | None
+        self,
+        groups: Sequence[Any],
+        settings: Mapping[str, Any],
+        resume: bool,
+        config: Mapping[str, Any] | None,
     ) -> Iterator[None]:
         """Claims the directory and makes those of the trials.
+
+        Args:
+          groups: with the trials.
+          settings: what must be the same when the sweep is resumed: it decides who is out.
+          resume: whether the directory may hold this sweep.
+          config: kept as `config.yaml`.
 
         Raises:
           ValueError: it holds something else, or is in use.
@@ -126,7 +138,7 @@ class SweepDir:
         with contextlib.ExitStack() as stack:
             if self.path is not None:
                 about = [[trial.seed, trial.values] for _, trial in trials]
-                identity = {"sweep": json.loads(json.dumps(about, default=float))}
+                identity = json.loads(json.dumps({"sweep": about} | dict(settings), default=float))
                 stack.enter_context(open_run_dir(self.path, identity, resume, config))
             for group, trial in trials:
                 path = None
@@ -146,6 +158,16 @@ class SweepDir:
             trial.seed,
             trial.config,
         )
+
+    def batch_sizes(self, count: int) -> list[int | None]:
+        """Those that the sweep began with, which its checkpoints have; None for a new one."""
+        path = self.path and self.path / "batches" / "sizes.json"
+        return json.loads(path.read_text()) if path and path.exists() else [None] * count
+
+    def keep_batch_sizes(self, sizes: list[int]) -> None:
+        if self.path is not None:
+            (self.path / "batches").mkdir(exist_ok=True)
+            write_whole(self.path / "batches" / "sizes.json", json.dumps(sizes))
 
     def _close(self) -> None:
         for checkpoints in self._batches.values():
@@ -213,7 +235,7 @@ class SweepDir:
         tests = [row["test/return_mean"] for row in record.tests]
         best = max(filter(_finite, tests), default=math.nan)
         status = record.status
-        if not _finite(tested["return_mean"]) or record.blind:
+        if status != "dropped" and (not _finite(tested["return_mean"]) or record.blind):
             status = "diverged"
         record.result = Result(
             trial=trial.number,
@@ -265,15 +287,27 @@ class SweepDir:
             write_whole(self.path / "best.yaml", text_of_best)
 
     def best(self) -> Trial:
-        """The first trial of the configuration with the greatest mean return over its seeds."""
-        returns: dict[str, list[float]] = {}
+        """The first trial of the configuration that stands first."""
+        rows: dict[str, list[dict[str, Any]]] = {}
         for record in self._records:
             assert record.result is not None
-            value = record.result.return_mean
-            value = value if record.result.status != "diverged" else -math.inf
-            returns.setdefault(record.trial.configuration, []).append(value)
-        best = max(returns, key=lambda name: np.mean(returns[name]))
+            rows.setdefault(record.trial.configuration, []).append(flat(record.result))
+        best = min(rows, key=lambda name: standing(rows[name]))
         return next(r.trial for r in self._records if r.trial.configuration == best)
+
+
+def standing(rows: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
+    """What configurations are sorted by, from the rows of their seeds: those that halving dropped
+    come last, then the interquartile mean of the returns counts, the greatest first."""
+    middle = float(scipy.stats.trim_mean(returns_of(rows), 0.25))
+    dropped = any(row["status"] == "dropped" for row in rows)
+    return dropped, math.inf if math.isnan(middle) else -middle
+
+
+def returns_of(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """The final returns [S] of a configuration's seeds; -inf of one that diverged."""
+    returns = [-math.inf if row["status"] == "diverged" else row["return_mean"] for row in rows]
+    return np.array(returns, float)
 
 
 def flat(result: Result) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxes import core
-from jaxes.checks import check, check_count, near
+from jaxes.checks import check, check_count, check_number, check_seed, near
 from jaxes.core import Problem, Strategy, TrainHParams, TrainState
 from jaxes.training.batches import (
     MEMORY_SHARE,
@@ -102,8 +102,8 @@ def sweep(
       console: where progress is shown; None is silent.
 
     Raises:
-      ValueError: a name or value that is not allowed, or a `run_dir` that holds something else;
-        before anything is compiled.
+      ValueError: an unknown name, a value that is no finite number (ranges are not checked), or a
+        `run_dir` that holds something else; before anything is compiled.
 
     Example:
       >>> result = jaxes.sweep(
@@ -113,11 +113,14 @@ def sweep(
     """
     core.check_parts(strategy, problem)
     check_count("num_seeds", num_seeds)
+    check_seed("seed", seed)
+    check_seed("seed + num_seeds - 1", seed + num_seeds - 1)
     trials: list[Trial] = []
-    for values in combinations(hparams):
-        traced = with_values(strategy, problem, values)
+    for given in combinations(hparams):
+        traced = with_values(strategy, problem, given)
+        values = {name: np.asarray(value).item() for name, value in given.items()}
         for trial_seed in range(seed, seed + num_seeds):
-            trials.append(Trial(len(trials), trial_seed, dict(values), traced))
+            trials.append(Trial(len(trials), trial_seed, values, traced))
     return run_sweep(
         [Group(problem, strategy, tuple(trials))],
         num_generations=num_generations,
@@ -139,10 +142,10 @@ def combinations(hparams: HParamsGrid | None) -> list[Mapping[str, float]]:
     if hparams is None:
         return [{}]
     if not isinstance(hparams, Mapping):
-        rows = list(hparams)
-        ok = len(rows) > 0 and all(isinstance(row, Mapping) for row in rows)
+        ok = isinstance(hparams, Sequence) and len(hparams) > 0
+        ok = ok and all(isinstance(row, Mapping) for row in hparams)
         check("hparams", hparams, ok, "lists by name, or a list of at least one {name: value}")
-        return rows
+        return list(hparams)
     for name, values in hparams.items():
         many = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
         check(f"hparams[{name!r}]", values, many and len(values) > 0, "a list of at least one")
@@ -159,13 +162,15 @@ def with_values(strategy: Strategy, problem: Problem, values: Mapping[str, float
     """
     parts = {"strategy": strategy.hparams, "problem": problem.hparams}
     known = [f"{part}.{field}" for part, of in parts.items() for field in of._fields]
+    seen: set[str] = set()
     for name, value in values.items():
         found = [path for path in known if name in (path, path.partition(".")[2])]
         if len(found) != 1:
             names = ", ".join(found or known)
             raise ValueError(f"hparams: {name!r} must be one of {names}{near(name, known)}")
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        check(f"hparams[{name!r}]", value, number, "a number")
+        check_number(f"hparams[{name!r}]", value)
+        check(f"hparams[{name!r}]", values, found[0] not in seen, "given once")
+        seen.add(found[0])
         part, _, field = found[0].partition(".")
         parts[part] = parts[part]._replace(**{field: value})
     return TrainHParams(**parts)
@@ -218,11 +223,18 @@ def run_sweep(
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         directory = SweepDir(None if dry_run or run_dir is None else Path(run_dir))
-        stack.enter_context(directory.opened(groups, resume, config))
+        settings = {
+            "target_return": target_return,
+            "test_every": test_every,
+            "halving": halving and halving._asdict(),
+            "exact": exact,
+        }
+        stack.enter_context(directory.opened(groups, settings, resume, config))
         plans = []
-        for group in groups:
-            plans.append(plan := make_plan(group, exact, limit))
+        for group, size in zip(groups, directory.batch_sizes(len(groups)), strict=True):
+            plans.append(plan := make_plan(group, exact, limit, size))
             say(describe(plan, len(plans), len(groups)))
+        directory.keep_batch_sizes([plan.batches[0].real.size for plan in plans])
         batches = [(plan, batch) for plan in plans for batch in plan.batches]
         if dry_run:
             return _result(started, plans, directory)
@@ -241,9 +253,10 @@ def run_sweep(
                     saved = f"saved in {run_dir}" if run_dir else "not saved: no run_dir"
                     raise KeyboardInterrupt(f"stopped at generation {batch.generation}, {saved}")
         for plan, batch in batches:
-            real = np.arange(batch.active.size) < len(batch.trials)
-            _, _, test = plan.program(batch.test_keys, batch.state, 0, True, real)
+            _, _, test = plan.program(batch.test_keys, batch.state, 0, True, batch.real)
             for i, trial in enumerate(batch.trials):
+                if interrupt.requested:
+                    raise KeyboardInterrupt("stopped while results were written")
                 tested = summarize(row_of(test, i))
                 directory.finish(trial, row_of(batch.state, i), tested)
         directory.write_results()

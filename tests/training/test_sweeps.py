@@ -14,8 +14,9 @@ import yaml
 
 import jaxes
 from jaxes import cli
-from jaxes.report import draw, rank, read_sweep
-from jaxes.training import config, sweep_config, sweeps
+from jaxes.report.plots import draw
+from jaxes.report.ranking import rank, read_sweep
+from jaxes.training import batches, config, sweep_config, sweeps
 from jaxes.training.checkpoint import Checkpoints
 from jaxes.training.config import ConfigError
 
@@ -173,6 +174,42 @@ def test_batches_change_nothing(finished, tmp_path):
     assert [row.return_mean for row in result.results] == expected
 
 
+def test_padded_batches_change_nothing_and_a_resumed_sweep_keeps_them(tmp_path, monkeypatch):
+    """Five trials in batches of three, one of them padding; then with memory for all of them."""
+    arguments = (jaxes.problems.functions.sphere(3), jaxes.openai_es(8, sigma=0.3))
+    options = {"num_seeds": 5, "num_generations": 8, "test_every": 4, "checkpoint_every": 4}
+    options |= {"run_dir": tmp_path / "run"}
+    expected = jaxes.sweep(*arguments, **options | {"run_dir": None})
+    run_chunk, chunks = batches.Runner.run, []
+
+    def dies_in_the_second_batch(self, *arguments):
+        chunks.append(self.batch.real.tolist())
+        if len(chunks) == 2:
+            raise SystemExit
+        run_chunk(self, *arguments)
+
+    num_bytes = iter([10, 5])
+    monkeypatch.setattr(batches, "bytes_of", lambda program: next(num_bytes))
+    monkeypatch.setattr(batches.Runner, "run", dies_in_the_second_batch)
+    with pytest.raises(SystemExit):
+        jaxes.sweep(*arguments, **options, max_bytes=9)
+    assert chunks == [[True] * 3, [True, True, False]]
+    monkeypatch.undo()
+    found = jaxes.sweep(*arguments, **options, resume=True)
+    chex.assert_trees_all_equal(found.states, expected.states)
+    clock = {"seconds": 0.0}
+    assert [row._replace(**clock) for row in found.results] == [
+        row._replace(**clock) for row in expected.results
+    ]
+
+
+def test_what_decides_who_is_out_cannot_change_on_resume(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("test_every: 4", "test_every: 6"))
+    assert cli.main(["resume", str(copy)]) == 2
+
+
 def test_a_dry_run_leaves_nothing(tmp_path, capsys):
     path = write(tmp_path / "sweep.yaml")
     run("sweep", path, "--run-dir", tmp_path / "none", "--dry-run")
@@ -270,6 +307,11 @@ def test_a_sweep_from_python_is_train_many_times(exact):
         ({"grid": {"strategy.cem.sigma": [1.0, -1.0]}}, "sigma=-1.0.*sigma must be positive"),
         ({"grid": {"strategy.cem.sigma": []}}, r"sweep.grid.strategy.cem.sigma: at least one"),
         ({"grid": {"training.seed": [1]}}, "training.seed is common to all trials"),
+        ({"grid": {"training": [{}]}}, "training is common to all trials"),
+        (
+            {"grid": {"strategy.*.sigma": [1.0], "strategy.cem.sigma": [2.0]}},
+            "strategy.cem.sigma is given twice",
+        ),
         ({"gird": {}}, "gird: unknown field"),
         ({"num_seeds": 0}, "sweep.num_seeds: must be at least 1, got 0"),
         ({"random": {"num_samples": 0, "fields": {}}}, "num_samples: must be at least 1"),
@@ -298,6 +340,11 @@ def test_bad_sweeps_are_refused(sweep, message, tmp_path):
         ({"sgma": [1.0]}, {}, "'sgma' must be one of strategy.sigma"),
         ({"sigma": []}, {}, r"hparams\['sigma'\] must be a list of at least one"),
         ({"sigma": [1.0, "a"]}, {}, r"hparams\['sigma'\] must be a number, got 'a'"),
+        ({"sigma": [1.0, np.nan]}, {}, r"hparams\['sigma'\] must be a number, got nan"),
+        ({"sigma": [1.0], "strategy.sigma": [2.0]}, {}, r"\['strategy.sigma'\] must be given once"),
+        (3, {}, "hparams must be lists by name"),
+        ({"sigma": [1.0]}, {"seed": 2**32 - 1, "num_seeds": 2}, "seed . num_seeds - 1 must be"),
+        ({"sigma": [1.0, 2.0]}, {"halving": jaxes.Halving(2)}, "halving must be a Halving of a t"),
         ([], {}, "hparams must be lists by name"),
         ({"sigma": [1.0]}, {"halving": jaxes.Halving((2,))}, "where there is 1 configuration"),
         ({"sigma": [1.0, 2.0]}, {"halving": jaxes.Halving((5,))}, "halving.generations must be"),
