@@ -177,6 +177,7 @@ def main() -> None:
 
     def report(name: str, what: str, bar: float | None, row: dict) -> None:
         rows.append({"environment": name, "what": what, "bar": bar} | row)
+        machine.write(options.output, cpu_devices=devices, rows=rows)
         low, high = row["ratio_range"]
         print(
             f"{name:15s} {row['population']:5d} members  {what:22s} {row['ratio']:.2f} "
@@ -215,7 +216,6 @@ def main() -> None:
             one.start = parallel.place(training.start, one.mesh)
             row = speedup(one, training, options.repeats)
             report(name, f"{devices} devices over one", DEVICES_BAR * devices, row)
-        machine.write(options.output, cpu_devices=devices, rows=rows)
     machine.exit_by_bars(rows)
 
 
