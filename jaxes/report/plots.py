@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 from jaxes.report.ranking import Sweep, interquartile_mean, rank
 
 MOST_CURVES = 12  # of a plot; more could not be told apart
+MOST_INCHES, MOST_TICKS = 12, 15  # of an axis
 
 
 def draw(sweep: Sweep, directory: Path) -> list[Path]:
@@ -68,10 +69,12 @@ def heat_map(sweep: Sweep) -> Any:
     for row in ranked:
         at = lines.index(_text(row.values[down])), columns.index(_text(row.values[across]))
         grid[at] = row.iqm
-    figure, axes = plt.subplots(figsize=(1.2 + 0.8 * len(columns), 1.2 + 0.6 * len(lines)))
+    size = min(1.2 + 0.8 * len(columns), MOST_INCHES), min(1.2 + 0.6 * len(lines), MOST_INCHES)
+    figure, axes = plt.subplots(figsize=size)
     image = axes.imshow(grid, origin="lower", aspect="auto")
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(lines)), lines)
+    across_every, down_every = (-(-len(names) // MOST_TICKS) for names in (columns, lines))
+    axes.set_xticks(range(0, len(columns), across_every), columns[::across_every])
+    axes.set_yticks(range(0, len(lines), down_every), lines[::down_every])
     axes.set_xlabel(across)
     axes.set_ylabel(down)
     figure.colorbar(image, label="return (interquartile mean)")

@@ -1,5 +1,6 @@
 """Sweep configs: a config of `jaxes train` with one more section, `sweep`."""
 
+import contextlib
 import copy
 import itertools
 import json
@@ -163,7 +164,6 @@ def samples(search: RandomSearch) -> list[dict[str, Any]]:
 
 def config_of(base: dict[str, Any], values: Mapping[str, Any]) -> Config:
     """The config of one configuration's runs."""
-    said = ", ".join(f"{name}={value!r}" for name, value in values.items())
     data = copy.deepcopy(base)
     paths: set[str] = set()
     # The strategy's name first, since `*` stands for it.
@@ -177,9 +177,17 @@ def config_of(base: dict[str, Any], values: Mapping[str, Any]) -> Config:
             raise ConfigError(f"sweep: {path} is given twice")
         paths.add(path)
         set_field(data, path, value, f"sweep: {name}")
-    try:
+    with _of_trial(values):
         return Config(data)
+
+
+@contextlib.contextmanager
+def _of_trial(values: Mapping[str, Any]) -> Iterator[None]:
+    """Says of a ConfigError which values it came with."""
+    try:
+        yield
     except ConfigError as error:
+        said = ", ".join(f"{name}={value!r}" for name, value in values.items())
         raise ConfigError(f"sweep, with {said}: {error}" if said else str(error)) from error
 
 
@@ -192,11 +200,8 @@ class _Builder:
     def build(self, config: Config, values: Mapping[str, Any]) -> Run:
         sections = {name: config.resolved.get(name) for name in ("problem", "policy")}
         about = json.dumps(sections, sort_keys=True)
-        try:
+        with _of_trial(values):
             run = config.build(self.problems.get(about))
-        except ConfigError as error:
-            said = ", ".join(f"{name}={value!r}" for name, value in values.items())
-            raise ConfigError(f"sweep, with {said}: {error}" if said else str(error)) from error
         self.problems[about] = run.problem
         return run
 

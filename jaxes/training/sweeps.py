@@ -97,7 +97,8 @@ def sweep(
       target_return: a trial whose test reaches it ends, and leaves its lanes to the others.
       halving: drops the worst trials on the way.
       exact: on CPU each trial has the bits of its run alone, because trials ask and tell one after
-        another. False batches them: faster for many small searches, and last bits differ.
+        another (values of a plain function are batched all the same). False batches these as well:
+        faster for many small searches, and last bits differ.
       max_bytes: of all trials that run at once; by default three quarters of the free memory.
       console: where progress is shown; None is silent.
 
