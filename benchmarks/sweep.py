@@ -16,6 +16,7 @@ Exits with 1 where a bar is missed.
 
 import argparse
 import multiprocessing
+import multiprocessing.connection
 import statistics
 import subprocess
 import sys
