@@ -22,6 +22,7 @@ from jax import Array
 
 from jaxes import parallel
 from jaxes.environment import Environment, EnvState
+from jaxes.lanes import Width
 from jaxes.policies import PolicyState
 
 Act = Callable[[Any, PolicyState, Array], tuple[Array, PolicyState]]
@@ -91,33 +92,6 @@ class RolloutResult(NamedTuple):
     utilization: Array
 
 
-class Width(NamedTuple):
-    """How many episodes a device handles at once.
-
-    Attributes:
-      lanes: episodes that step side by side.
-      refill: episodes that begin at once; lanes wait until so many have ended.
-      tail: the last episodes, when the queue is empty and no more than these are left.
-      block: how many of those step side by side.
-      sync: steps between two divisions of the pending jobs among the devices.
-    """
-
-    lanes: int
-    refill: int
-    tail: int
-    block: int
-    sync: int = 100
-
-    @classmethod
-    def of(cls, lanes: int) -> "Width":
-        """What was measured to suit that many lanes (docs/decisions.md)."""
-        if jax.default_backend() != "cpu":  # there a few lanes take as long as all of them
-            return cls(lanes, refill=-(-lanes // 8), tail=0, block=lanes)
-        tail = 0 if lanes < 4 * BLOCK else lanes * 3 // 8 // BLOCK * BLOCK
-        return cls(lanes, refill=min(lanes, 4), tail=tail, block=BLOCK)
-
-
-BLOCK = 8
 BLOCK_STEPS = 25  # of one block before the next one's turn
 
 

@@ -82,6 +82,11 @@ def mapped(strategy: Strategy) -> Strategy:
     return strategy._replace(ask=ask, tell=tell)
 
 
+def of_trial(stack: Any, trial: Array | int) -> Any:
+    """The row or rows `trial` of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[trial], stack)
+
+
 def broadcast(size: int, batched: list, arguments: tuple) -> tuple:
     """Every leaf with the leading axis [size], those repeated that are not batched."""
 

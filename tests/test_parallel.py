@@ -19,7 +19,8 @@ import jaxes
 from jaxes import parallel
 from jaxes.problems import functions
 from jaxes.environment import Environment
-from jaxes.rollout import Context, Jobs, Width, rollout
+from jaxes.lanes import Width
+from jaxes.rollout import Context, Jobs, rollout
 
 count = int(sys.argv[1])
 assert jaxes.use_cpu_devices(count) == count

@@ -10,8 +10,10 @@ import pytest
 import jaxes
 from jaxes.core import TEST, TRAIN, Population
 from jaxes.environment import Environment
-from jaxes.problems.policy_search import ObservationStatistics, deviation, merge, policy_search
-from jaxes.rollout import Context, Episode, Jobs, Moments, Width, rollout
+from jaxes.lanes import Width
+from jaxes.problems.observations import ObservationStatistics, deviation, merge
+from jaxes.problems.policy_search import policy_search
+from jaxes.rollout import Context, Episode, Jobs, Moments, rollout
 
 EPISODE_LENGTH = 20
 
