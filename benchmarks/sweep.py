@@ -32,7 +32,7 @@ import numpy as np
 
 import jaxes
 from jaxes import parallel
-from jaxes.training import batches, sweeps
+from jaxes.sweeps import batches, results, sweeper
 from jaxes.training.program import compile_chunk, of_run
 from jaxes.training.trainer import keys_of
 
@@ -207,8 +207,8 @@ def peak_of(trials: int, pipe: multiprocessing.connection.Connection) -> None:
     problem = jaxes.problems.brax("inverted_pendulum", episode_length=50, num_test_episodes=1)
     strategy = jaxes.cma_es(256)
     values = [{"sigma": sigma} for sigma in np.linspace(0.1, 1, trials)]
-    defaults = [sweeps.with_values(strategy, problem, value) for value in values]
-    each = [batches.Trial(i, 0, values[i], defaults[i]) for i in range(trials)]
+    defaults = [sweeper.with_values(strategy, problem, value) for value in values]
+    each = [results.Trial(i, 0, values[i], defaults[i]) for i in range(trials)]
     batch = batches.Batch(batches.Group(problem, strategy, tuple(each)), each, trials, True)
     state = jax.block_until_ready(batch.state)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) * jax.local_device_count()

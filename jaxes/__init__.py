@@ -28,7 +28,8 @@ from jaxes.strategies.plain_cma import plain_cma
 from jaxes.strategies.sep_cma_es import sep_cma_es
 from jaxes.strategies.snes import snes
 from jaxes.strategies.xnes import xnes
-from jaxes.training import Halving, SweepResult, TrainResult, sweep, train
+from jaxes.sweeps import Halving, SweepResult, sweep
+from jaxes.training import TrainResult, train
 
 __version__ = "0.1.0"
 

@@ -1,33 +1,28 @@
 """The command line: `jaxes train | sweep | resume | evaluate | report | list`."""
 
 import argparse
+import contextlib
 import inspect
 import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from rich.console import Console
-from rich.table import Table
 
 import jaxes
 from jaxes import clock, parallel
 from jaxes.checks import check_count, check_seed
-from jaxes.training import (
-    TrainResult,
-    config,
-    evaluation,
-    startup,
-    sweep_config,
-    sweep_dir,
-    sweeps,
-)
-from jaxes.training.display import PatientConsole, number
+from jaxes.sweeps import config as sweep_config
+from jaxes.sweeps.results import flat
+from jaxes.sweeps.sweeper import run_sweep
+from jaxes.training import TrainResult, config, config_files, evaluation, startup
+from jaxes.training.display import PatientConsole, number, say
 from jaxes.training.metrics import finite
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes
@@ -45,14 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # of `jaxes list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"jaxes: error: {error}", soft_wrap=True, markup=False)
+        say(Console(stderr=True), f"jaxes: error: {error}")
         return BAD_INPUT
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        Console(stderr=True).print(f"jaxes: failed: {error}", soft_wrap=True, markup=False)
+        say(Console(stderr=True), f"jaxes: failed: {error}")
         return FAILED
     except KeyboardInterrupt as interrupt:
         said = f"interrupted: {interrupt}" if str(interrupt) else "interrupted"
-        console.print(said, soft_wrap=True, markup=False)
+        say(console, said)
         return INTERRUPTED
     return 0
 
@@ -125,7 +120,7 @@ def _set_up_jax(options: Any) -> None:
 
 
 def _train(options: Any, console: Console) -> None:
-    path = config.find(options.config)
+    path = config_files.find(options.config)
     settings = config.load(path, tuple(options.set))
     _run(settings, _run_dir(path, options), options, console, resume=False)
 
@@ -138,103 +133,25 @@ def _run_dir(path: Path, options: Any) -> Path:
 
 
 def _resume(options: Any, console: Console) -> None:
-    path = config.of_run(options.run)
-    if "sweep" in config.read(path):
+    path = config_files.of_run(options.run)
+    if "sweep" in config_files.read(path):
         _run_sweep(sweep_config.load(path), options.run, options, console, resume=True)
     else:
         _run(config.load(path), options.run, options, console, resume=True)
 
 
 def _sweep(options: Any, console: Console) -> None:
-    path = config.find(options.config)
+    path = config_files.find(options.config)
     plan = sweep_config.load(path, tuple(options.set))
-    run_dir = _run_dir(path, options)
-    _run_sweep(plan, run_dir, options, console, resume=False, dry_run=options.dry_run)
+    _run_sweep(plan, _run_dir(path, options), options, console, resume=False)
 
 
-def _run_sweep(
-    plan: sweep_config.SweepRun,
-    run_dir: Path,
-    options: Any,
-    console: Console,
-    resume: bool,
-    dry_run: bool = False,
+def _run(
+    settings: config.Config, run_dir: Path, options: Any, console: Console, resume: bool
 ) -> None:
-    trials = sum(len(group.trials) for group in plan.groups)
-    static = f", because of {', '.join(plan.static)}" if plan.static else ""
-    _say_ready(console)
-    console.print(
-        f"{trials} trials in {len(plan.groups)} programs{static}",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
-    )
-    quoted = shlex.quote(str(run_dir))
-    try:
-        result = sweeps.run_sweep(
-            plan.groups,
-            **plan.options,
-            run_dir=run_dir,
-            resume=resume,
-            console=console,
-            config=plan.data,
-            dry_run=dry_run,
-        )
-    except KeyboardInterrupt as interrupt:
-        if dry_run:
-            raise
-        reason = str(interrupt) or "before the first generation"
-        raise KeyboardInterrupt(f"{reason}; go on with: jaxes resume {quoted}") from interrupt
-    if dry_run:
-        return
-    _say_ranking(run_dir, console)
-    console.print(
-        f"{trials} trials in {result.seconds:,.0f} s, {result.compile_seconds:,.0f} s of them "
-        f"compilation\nsweep: {run_dir}\n"
-        f"next: jaxes report {quoted}        (plots)\n"
-        f"      jaxes train {quoted}/best.yaml        (the best configuration)",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
-    )
-    if options.json:
-        rows = [finite(sweep_dir.flat(row)) for row in result.results]
-        print(json.dumps({"run_dir": str(run_dir), "seconds": result.seconds, "trials": rows}))
-
-
-def _say_ranking(directory: Path, console: Console) -> None:
-    from jaxes.report.ranking import rank, read_sweep
-
-    found = read_sweep(directory)
-    table = Table()
-    for name in (*found.fields, "seeds", "return (IQM)", "95 % interval", "best", ""):
-        table.add_column(name.removeprefix("strategy."), overflow="fold")
-    for row in rank(found):
-        words = ["dropped"] * row.dropped + [f"{row.diverged} diverged"] * bool(row.diverged)
-        table.add_row(
-            *("-" if row.values[name] is None else str(row.values[name]) for name in found.fields),
-            str(row.num_seeds),
-            number(row.iqm),
-            f"{number(row.low)} to {number(row.high)}",
-            number(row.best),
-            ", ".join(words),
-        )
-    console.print(table)
-
-
-def _report(options: Any, console: Console) -> None:
-    from jaxes.report.plots import draw
-    from jaxes.report.ranking import read_sweep
-
-    _say_ranking(options.sweep, console)
-    for path in draw(read_sweep(options.sweep), options.output or options.sweep / "report"):
-        console.print(str(path), soft_wrap=True, highlight=False, markup=False)
-
-
-def _run(settings: Any, run_dir: Path, options: Any, console: Console, resume: bool) -> None:
     problem, strategy, training = settings.build()
     _say_ready(console)
-    try:
+    with _resumable(run_dir):
         result = jaxes.train(
             problem,
             strategy,
@@ -244,45 +161,96 @@ def _run(settings: Any, run_dir: Path, options: Any, console: Console, resume: b
             console=console,
             config=settings.resolved,
         )
-    except KeyboardInterrupt as interrupt:
-        reason = str(interrupt) or "before the first generation"
-        command = f"jaxes resume {shlex.quote(str(run_dir))}"
-        raise KeyboardInterrupt(f"{reason}; go on with: {command}") from interrupt
     _say_result(result, console)
     quoted = shlex.quote(str(run_dir))
-    console.print(
+    say(
+        console,
         f"{result.env_steps:,} environment steps in {result.seconds:,.0f} s, "
         f"{result.compile_seconds:,.0f} s of them compilation\n"
         f"run: {run_dir}\n"
         f"next: jaxes evaluate {quoted}        (test the policy)\n"
         f"      jaxes train {quoted}/config.yaml --set training.seed=1        (another seed)",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
     )
     if options.json:
         print(json.dumps(finite(_summary(result))))
 
 
+def _run_sweep(
+    plan: sweep_config.SweepRun, run_dir: Path, options: Any, console: Console, resume: bool
+) -> None:
+    trials = sum(len(group.trials) for group in plan.groups)
+    static = f", because of {', '.join(plan.static)}" if plan.static else ""
+    _say_ready(console)
+    say(console, f"{trials} trials in {len(plan.groups)} programs{static}")
+    dry_run = getattr(options, "dry_run", False)
+    with contextlib.nullcontext() if dry_run else _resumable(run_dir):
+        result = run_sweep(
+            plan.groups,
+            plan.schedule,
+            **plan.options,
+            run_dir=run_dir,
+            resume=resume,
+            console=console,
+            config=plan.data,
+            dry_run=dry_run,
+        )
+    if dry_run:
+        return
+    from jaxes.report.ranking import rank, read_sweep, table
+
+    sweep = read_sweep(run_dir)
+    console.print(table(sweep, rank(sweep)))
+    quoted = shlex.quote(str(run_dir))
+    say(
+        console,
+        f"{trials} trials in {result.seconds:,.0f} s, {result.compile_seconds:,.0f} s of them "
+        f"compilation\nsweep: {run_dir}\n"
+        f"next: jaxes report {quoted}        (plots)\n"
+        f"      jaxes train {quoted}/best.yaml        (the best configuration)",
+    )
+    if options.json:
+        rows = [finite(flat(row)) for row in result.results]
+        print(json.dumps({"run_dir": str(run_dir), "seconds": result.seconds, "trials": rows}))
+
+
+@contextlib.contextmanager
+def _resumable(run_dir: Path) -> Iterator[None]:
+    """Says how to go on after Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        reason = str(interrupt) or "before the first generation"
+        command = f"jaxes resume {shlex.quote(str(run_dir))}"
+        raise KeyboardInterrupt(f"{reason}; go on with: {command}") from interrupt
+
+
+def _report(options: Any, console: Console) -> None:
+    from jaxes.report.plots import draw
+    from jaxes.report.ranking import rank, read_sweep, table
+
+    sweep = read_sweep(options.sweep)
+    ranked = rank(sweep)
+    console.print(table(sweep, ranked))
+    for path in draw(sweep, ranked, options.output or options.sweep / "report"):
+        say(console, str(path))
+
+
 def _say_ready(console: Console) -> None:
     devices = jax.local_devices()
-    console.print(
+    say(
+        console,
         f"ready after {time.monotonic() - clock.STARTED:.1f} s, on {len(devices)} "
         f"{devices[0].platform} device{'s' if len(devices) > 1 else ''}",
-        soft_wrap=True,
-        highlight=False,
     )
 
 
 def _say_result(result: TrainResult | evaluation.EvaluationResult, console: Console) -> None:
     diverged = f"; {result.num_test_diverged} DIVERGED" if result.num_test_diverged else ""
-    console.print(
+    say(
+        console,
         f"return {number(result.return_mean)} ± {number(result.return_std)} over "
         f"{result.num_test_episodes} fresh episodes{diverged} "
         f"(zero policy: {number(result.floor_mean)}), at generation {result.generation}",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
     )
 
 
@@ -294,7 +262,7 @@ def _summary(result: TrainResult) -> dict[str, Any]:
 def _evaluate(options: Any, console: Console) -> None:
     check_count("--episodes", options.episodes)
     check_seed("--seed", options.seed)
-    settings = config.load(config.of_run(options.run))
+    settings = config.load(config_files.of_run(options.run))
     problem, strategy, training = settings.build()
     result = evaluation.evaluate(
         problem,
@@ -319,7 +287,7 @@ def _list(options: Any, console: Console) -> None:
     show("environments (problem.name: brax)", jaxes.problems.ENVIRONMENTS)
     problems = {name: _first_line(make) for name, make in jaxes.problems.PROBLEMS.items()}
     show("problems (problem.name)", problems)
-    show("configs", {path.stem: config.comment(path) for path in config.bundled()})
+    show("configs", {path.stem: config_files.comment(path) for path in config_files.bundled()})
 
 
 def _first_line(function: Any) -> str:

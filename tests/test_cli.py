@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from jaxes import cli
-from jaxes.training import config, sweep_config
+from jaxes.sweeps import config as sweep_config
+from jaxes.training import config, config_files
 
 SPHERE = """# A sphere.
 problem: {name: sphere, num_dims: 4}
@@ -204,9 +205,9 @@ def test_a_resolved_config_resolves_to_itself(workplace):
 
 
 def test_every_bundled_config_is_valid_with_every_strategy():
-    for path in config.bundled():
+    for path in config_files.bundled():
         assert path.read_text().startswith("# ")
-        if "sweep" in config.read(path):
+        if "sweep" in config_files.read(path):
             assert sweep_config.load(path).groups
             continue
         for strategy in ("cem", "cma_es", "openai_es"):

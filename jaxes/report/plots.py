@@ -9,21 +9,21 @@ import numpy as np
 mpl.use("agg")  # no display is needed
 import matplotlib.pyplot as plt
 
-from jaxes.report.ranking import Sweep, interquartile_mean, rank
+from jaxes.report.ranking import Ranked, Sweep, interquartile_mean
 
 MOST_CURVES = 12  # of a plot; more could not be told apart
 MOST_INCHES, MOST_TICKS = 12, 15  # of an axis
 
 
-def draw(sweep: Sweep, directory: Path) -> list[Path]:
+def draw(sweep: Sweep, ranked: list[Ranked], directory: Path) -> list[Path]:
     """Draws what the number of swept fields allows: curves always, a heat map for two fields,
     parallel coordinates for more. Returns the files."""
     directory.mkdir(parents=True, exist_ok=True)
-    figures = {"returns": curves(sweep)}
+    figures = {"returns": curves(sweep, ranked)}
     if len(sweep.fields) == 2:
-        figures["heat_map"] = heat_map(sweep)
+        figures["heat_map"] = heat_map(sweep.fields, ranked)
     elif len(sweep.fields) > 2:
-        figures["parallel_coordinates"] = parallel_coordinates(sweep)
+        figures["parallel_coordinates"] = parallel_coordinates(sweep.fields, ranked)
     paths = []
     for name, figure in figures.items():
         paths.append(path := directory / f"{name}.png")
@@ -32,11 +32,11 @@ def draw(sweep: Sweep, directory: Path) -> list[Path]:
     return paths
 
 
-def curves(sweep: Sweep) -> Any:
+def curves(sweep: Sweep, ranked: list[Ranked]) -> Any:
     """Return of the mean policy against environment steps: interquartile mean over seeds, and its
     95 % confidence interval as a band, for each of the best configurations."""
     figure, axes = plt.subplots(figsize=(7, 4.5))
-    order = [row.values for row in rank(sweep)][:MOST_CURVES]
+    order = [row.values for row in ranked][:MOST_CURVES]
     for values, rows in sweep.configurations():
         if values not in order:
             continue
@@ -59,10 +59,9 @@ def curves(sweep: Sweep) -> Any:
     return figure
 
 
-def heat_map(sweep: Sweep) -> Any:
+def heat_map(fields: list[str], ranked: list[Ranked]) -> Any:
     """Interquartile mean of the final return over both swept fields."""
-    across, down = sweep.fields
-    ranked = rank(sweep)
+    across, down = fields
     columns = _sorted({_text(row.values[across]): row.values[across] for row in ranked})
     lines = _sorted({_text(row.values[down]): row.values[down] for row in ranked})
     grid = np.full((len(lines), len(columns)), np.nan)
@@ -81,10 +80,9 @@ def heat_map(sweep: Sweep) -> Any:
     return figure
 
 
-def parallel_coordinates(sweep: Sweep) -> Any:
+def parallel_coordinates(fields: list[str], ranked: list[Ranked]) -> Any:
     """A line a configuration through its values, coloured by its return."""
-    ranked = [row for row in rank(sweep) if np.isfinite(row.iqm)]
-    fields = sweep.fields
+    ranked = [row for row in ranked if np.isfinite(row.iqm)]
     figure, axes = plt.subplots(figsize=(1.5 + 1.5 * len(fields), 4.5))
     colours = plt.Normalize(
         min((row.iqm for row in ranked), default=0), max((row.iqm for row in ranked), default=1)

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
+from rich.table import Table
 
+from jaxes.sweeps.results import Result, returns_of, standing
+from jaxes.training.display import number
 from jaxes.training.metrics import Row, read_rows
-from jaxes.training.sweep_dir import Result, returns_of, standing
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -119,6 +121,24 @@ def interquartile_mean(samples: np.ndarray) -> tuple[float, float, float]:
         random_state=np.random.default_rng(0),
     ).confidence_interval
     return middle, float(interval.low), float(interval.high)
+
+
+def table(sweep: Sweep, ranked: list[Ranked]) -> Table:
+    """The ranking as a terminal shows it."""
+    table = Table()
+    for name in (*sweep.fields, "seeds", "return (IQM)", "95 % interval", "best", ""):
+        table.add_column(name.removeprefix("strategy."), overflow="fold")
+    for row in ranked:
+        words = ["dropped"] * row.dropped + [f"{row.diverged} diverged"] * bool(row.diverged)
+        table.add_row(
+            *("-" if row.values[name] is None else str(row.values[name]) for name in sweep.fields),
+            str(row.num_seeds),
+            number(row.iqm),
+            f"{number(row.low)} to {number(row.high)}",
+            number(row.best),
+            ", ".join(words),
+        )
+    return table
 
 
 def _value(text: str) -> Any:

@@ -1,7 +1,5 @@
-"""Training runs and sweeps: loops, checkpoints, metrics, configuration."""
+"""Training runs: the loop, checkpoints, metrics, configuration."""
 
-from jaxes.training.halving import Halving
-from jaxes.training.sweeps import SweepResult, sweep
 from jaxes.training.trainer import TrainResult, train
 
-__all__ = ["Halving", "SweepResult", "TrainResult", "sweep", "train"]
+__all__ = ["TrainResult", "train"]

@@ -1,4 +1,4 @@
-"""Configuration: YAML files and `--set`, checked by pydantic models.
+"""Configuration, checked by pydantic models.
 
 The models are generated from the signatures of the factories (`jaxes.cem`, `jaxes.problems.brax`,
 `jaxes.policies.mlp`, `jaxes.train`, ...), so that every option and default stands in one place.
@@ -14,19 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from jaxes.checks import near
 from jaxes.core import Problem, Strategy
 from jaxes.policies import POLICIES
 from jaxes.problems import PROBLEMS
 from jaxes.strategies import STRATEGIES
+from jaxes.training.config_files import ConfigError, read, suggest
+from jaxes.training.schedule import Schedule
 from jaxes.training.trainer import check_settings, train
-
-
-class ConfigError(ValueError):
-    """A config that cannot be run; the message names the field, the value and what is allowed."""
 
 
 class Section(BaseModel):
@@ -43,46 +39,6 @@ class Run(NamedTuple):
     training: dict[str, Any]
 
 
-def bundled() -> list[Path]:
-    """The configs that come with jaxes: in the wheel, or in the checkout that it runs from."""
-    package = Path(__file__).parents[1]
-    directories = [package / "configs", package.parent / "configs"]
-    return sorted(path for directory in directories for path in directory.glob("*.yaml"))
-
-
-def comment(path: Path) -> str:
-    """The first line of a config, which is a comment that says what it is."""
-    return path.read_text().partition("\n")[0].removeprefix("# ")
-
-
-def find(name: str) -> Path:
-    """The config file of that path, or the bundled one of that name.
-
-    Raises:
-      ConfigError: there is neither.
-    """
-    names = {path.stem: path for path in bundled()}
-    if name in names and not Path(name).is_file():
-        return names[name]
-    if not Path(name).is_file():
-        raise ConfigError(
-            f"config: no file {name!r}, nor is it bundled{_suggest(name, list(names))}"
-        )
-    return Path(name)
-
-
-def of_run(run_dir: Path) -> Path:
-    """The resolved config in a run directory.
-
-    Raises:
-      ConfigError: there is none.
-    """
-    path = run_dir / "config.yaml"
-    if not path.is_file():
-        raise ConfigError(f"run: {run_dir} holds no run of `jaxes train` (no config.yaml in it)")
-    return path
-
-
 def load(path: str | Path, overrides: tuple[str, ...] = ()) -> "Config":
     """Reads a config and applies `key.path=value` overrides, each value in YAML's notation.
 
@@ -93,25 +49,6 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> "Config":
     if "sweep" in data:
         raise ConfigError(f"sweep: {path} describes a sweep: run it with `jaxes sweep`")
     return Config(data)
-
-
-def read(path: str | Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The sections of a config file, overrides applied, as plain data that is not yet checked.
-
-    Raises:
-      ConfigError: the file is missing or no config.
-    """
-    try:
-        data = yaml.load(Path(path).read_text(), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: not a config: expected sections, such as problem and strategy")
-    for override in overrides:
-        _set(data, override)
-    return data
 
 
 class Config:
@@ -147,7 +84,7 @@ class Config:
                 problem = PROBLEMS[model.problem.name](**arguments)
         training = _arguments(model.training)
         with _in_section("training"):
-            check_settings(**training)
+            check_settings(Schedule.of(training), training["seed"], training["loggers"])
         return Run(problem, strategy, training)
 
 
@@ -214,9 +151,9 @@ def _name(data: dict[str, Any], section: str, allowed: Mapping[str, Any]) -> str
         raise ConfigError(f"{section}: a section with the field `name` is required{given}")
     name = content.get("name")
     if name is None:
-        raise ConfigError(f"{section}.name: required{_suggest('', list(allowed))}")
+        raise ConfigError(f"{section}.name: required{suggest('', list(allowed))}")
     if not isinstance(name, str) or name not in allowed:
-        raise ConfigError(f"{section}.name: unknown value {name!r}{_suggest(name, list(allowed))}")
+        raise ConfigError(f"{section}.name: unknown value {name!r}{suggest(name, list(allowed))}")
     return name
 
 
@@ -247,9 +184,6 @@ def _in_section(section: str) -> Iterator[None]:
         raise ConfigError(f"{owner}.{error}") from error
 
 
-# Reading, and saying what is wrong.
-
-
 def validate(model: type[Section], data: dict[str, Any]) -> Any:
     """The data as that model.
 
@@ -266,56 +200,6 @@ def validate(model: type[Section], data: dict[str, Any]) -> Any:
         raise ConfigError("; ".join(_explain(e, model) for e in error.errors())) from error
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number and 2026-11-23 a string."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        letter: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":timestamp")]
-        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.YAMLError(f"{name!r} stands twice{node.start_mark}")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def _set(data: dict[str, Any], override: str) -> None:
-    path, separator, text = override.partition("=")
-    if not separator or not all(path.split(".")):
-        raise ConfigError(f"--set {override}: expected key.path=value")
-    try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from error
-    set_field(data, path, value, f"--set {override}")
-
-
-def set_field(data: dict[str, Any], path: str, value: Any, what: str) -> None:
-    """Sets a field by its path; sections on the way are made.
-
-    Raises:
-      ConfigError: something on the way is no section; the message begins with `what`.
-    """
-    *parents, last = path.split(".")
-    for i, parent in enumerate(parents):
-        if data.setdefault(parent, {}) is None:
-            data[parent] = {}
-        data = data[parent]
-        if not isinstance(data, dict):
-            raise ConfigError(f"{what}: {'.'.join(parents[: i + 1])} is no section")
-    data[last] = value
-
-
 def _explain(error: Any, model: Any) -> str:
     """One clause for one of pydantic's errors: the field, the value, what is allowed."""
     location = [str(part) for part in error["loc"]]
@@ -323,14 +207,14 @@ def _explain(error: Any, model: Any) -> str:
     match error["type"]:
         case "extra_forbidden":
             allowed = list(_model_at(model, location[:-1]).model_fields)
-            return f"{field}: unknown field{_suggest(location[-1], allowed)}"
+            return f"{field}: unknown field{suggest(location[-1], allowed)}"
         case "missing":
             return f"{field}: required"
         case "model_type" | "model_attributes_type":
             return f"{field}: expected a section, got {value!r}"
         case "literal_error":
             allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-            return f"{field}: unknown value {value!r}{_suggest(value, allowed)}"
+            return f"{field}: unknown value {value!r}{suggest(value, allowed)}"
     return f"{field}: {error['msg'][0].lower()}{error['msg'][1:]}, got {value!r}"
 
 
@@ -343,7 +227,3 @@ def _model_at(model: Any, location: list[str]) -> Any:
 
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section)
-
-
-def _suggest(name: Any, allowed: list[str]) -> str:
-    return f"; allowed: {', '.join(allowed)}{near(name, allowed)}"

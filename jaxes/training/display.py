@@ -18,6 +18,12 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
 
 
+def say(console: Console | None, text: str) -> None:
+    """Prints lines as they are: not wrapped, no markup."""
+    if console is not None:
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
 class PatientConsole(Console):
     """A console that falls silent, rather than ends the program, when its reader goes away."""
 
@@ -60,8 +66,7 @@ class Display:
             self._progress.stop()
 
     def say(self, text: str) -> None:
-        if self._console is not None:
-            self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+        say(self._console, text)
 
     def update(self, rows: list[Row], steps_per_second: float, seconds_left: float) -> None:
         """Shows the last of `rows`."""

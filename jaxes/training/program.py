@@ -12,9 +12,7 @@ from jax import Array
 from jaxes import core
 from jaxes.core import TrainState, UpdateStep
 from jaxes.training.metrics import Row
-
-MAX_CHUNK = 256  # generations a dispatch, at most; the rows of the metrics buffer
-CHUNK_SECONDS = 1.0  # a chunk is cut so that the display moves and Ctrl-C is heard about this often
+from jaxes.training.schedule import MAX_CHUNK
 
 
 def of_run(update_step: UpdateStep) -> UpdateStep:
@@ -92,32 +90,6 @@ def compile_chunk(step: UpdateStep, key: Array, state: TrainState) -> Program:
     lowered = jax.jit(make_chunk(step)).lower(key, state, np.int32(0), np.bool_(False), active)
     traced = time.monotonic()
     return Program(lowered.compile(), traced - started, time.monotonic() - traced)
-
-
-class Pace:
-    """How many generations the next chunk has."""
-
-    def __init__(self, num_generations: int, checkpoint_every: int, test_every: int):
-        self.num_generations = num_generations
-        self.every = checkpoint_every, test_every
-        self.planned = 1
-
-    def next(self, generation: int) -> tuple[int, bool]:
-        """How many generations go on from here, and whether there is a test after them."""
-        stops = [generation + every - generation % every for every in self.every]
-        end = min(self.num_generations, generation + self.planned, *stops)
-        return end - generation, end == self.num_generations or end % self.every[1] == 0
-
-    def took(self, count: int, seconds: float) -> None:
-        self.planned = max(1, min(MAX_CHUNK, round(CHUNK_SECONDS * count / seconds)))
-
-
-def reached(row: Row, target_return: float | None) -> bool:
-    """Whether the test that a row tells of, if any, reached the target."""
-    if target_return is None or row.get("test/diverged", 1):
-        return False
-    value = row["test/return_mean"]  # None where a file says null, for NaN
-    return value is not None and value >= target_return
 
 
 def make_rows(

@@ -13,21 +13,14 @@ from jax import Array
 from rich.console import Console
 
 from jaxes import core, parallel
-from jaxes.checks import check_count, check_number, check_seed
+from jaxes.checks import check_seed
 from jaxes.core import Problem, Strategy, TrainState
 from jaxes.training.display import Display
 from jaxes.training.interrupt import Interrupt
 from jaxes.training.metrics import LoggerName, check_installed
-from jaxes.training.program import (
-    Pace,
-    Program,
-    compile_chunk,
-    make_rows,
-    of_run,
-    reached,
-    summarize,
-)
+from jaxes.training.program import Program, compile_chunk, make_rows, of_run, summarize
 from jaxes.training.run_dir import Record, identity_of, open_run_dir
+from jaxes.training.schedule import Pace, Schedule
 
 
 class TrainResult(NamedTuple):
@@ -103,14 +96,8 @@ def train(
       >>> result = jaxes.train(problem, jaxes.cma_es(64), num_generations=100, run_dir="runs/one")
     """
     started = time.monotonic()
-    check_settings(
-        num_generations=num_generations,
-        seed=seed,
-        checkpoint_every=checkpoint_every,
-        test_every=test_every,
-        target_return=target_return,
-        loggers=loggers,
-    )
+    schedule = Schedule(num_generations, checkpoint_every, test_every, target_return)
+    check_settings(schedule, seed, loggers)
     if loggers and run_dir is None:
         raise ValueError(f"loggers must be empty without a run_dir, got {loggers!r}")
     if resume and run_dir is None:
@@ -136,8 +123,7 @@ def train(
         if int(state.generation) >= num_generations:
             display.say("all generations are done; to go on, raise num_generations")
         interrupt.arm()
-        loop = _Loop(program, run_key, record, display, interrupt, target_return)
-        state = loop.run(state, num_generations, checkpoint_every, test_every)
+        state = _Loop(program, run_key, record, display, interrupt).run(state, schedule)
         generation = int(state.generation)
         record.save(generation, state)
         if interrupt.requested:
@@ -170,23 +156,10 @@ def with_zero_mean(strategy: Strategy, state: TrainState) -> TrainState:
     return parallel.place(state._replace(strategy=zeros))
 
 
-def check_settings(
-    *,
-    num_generations: int,
-    seed: int,
-    checkpoint_every: int,
-    test_every: int,
-    target_return: float | None,
-    loggers: tuple[LoggerName, ...],
-    **_: Any,
-) -> None:
+def check_settings(schedule: Schedule, seed: int, loggers: tuple[LoggerName, ...]) -> None:
     """Raises a ValueError for an argument of `train` that is outside its range."""
-    check_count("num_generations", num_generations)
+    schedule.check()
     check_seed("seed", seed)
-    check_count("checkpoint_every", checkpoint_every)
-    check_count("test_every", test_every)
-    if target_return is not None:
-        check_number("target_return", target_return, allowed="a number or None")
     check_installed(loggers)
 
 
@@ -199,25 +172,21 @@ class _Loop:
         key: Array,
         record: Record,
         display: Display,
-        interrupt: "Interrupt",
-        target_return: float | None,
+        interrupt: Interrupt,
     ):
         self.program = program
         self.key = key
         self.record = record
         self.display = display
         self.interrupt = interrupt
-        self.target_return = target_return
 
-    def run(
-        self, state: TrainState, num_generations: int, checkpoint_every: int, test_every: int
-    ) -> TrainState:
+    def run(self, state: TrainState, schedule: Schedule) -> TrainState:
         """Returns the final state."""
         generation, first = int(state.generation), True
-        pace = Pace(num_generations, checkpoint_every, test_every)
+        pace = Pace(schedule)
         # A resumed run may have reached its target before it was cut.
-        done = reached(self.record.row_at(generation), self.target_return)
-        while generation < num_generations and not done and not self.interrupt.requested:
+        done = schedule.reached(self.record.row_at(generation))
+        while generation < schedule.num_generations and not done and not self.interrupt.requested:
             count, test = pace.next(generation)
             started = time.monotonic()
             state, buffers, test_metrics = self.program(self.key, state, count, test)
@@ -229,12 +198,12 @@ class _Loop:
             rows = make_rows(buffers, generation, count, seconds, test_metrics if test else None)
             self.record.write(rows)
             generation += count
-            done = reached(rows[-1], self.target_return)
-            if generation % checkpoint_every == 0:
+            done = schedule.reached(rows[-1])
+            if generation % schedule.checkpoint_every == 0:
                 self.record.save(generation, state)
 
             steps = sum(row.get("rollout/env_steps", 0) for row in rows)
-            seconds_left = seconds / count * (num_generations - generation)
+            seconds_left = seconds / count * (schedule.num_generations - generation)
             self.display.update(rows, steps / seconds, seconds_left)
             pace.took(count, seconds)
         return state

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import pytest
 
 import jaxes
+from jaxes.lanes import suitable_lanes
 from jaxes.problems import tuning
-from jaxes.problems.policy_search import suitable_lanes
 from jaxes.training import config
+from jaxes.training.config_files import ConfigError
 
 
 def drift():
@@ -64,7 +65,7 @@ def test_a_config_may_ask_for_it():
     strategy = {"name": "cem", "population_size": 32}
     data = {"problem": settings, "strategy": strategy, "training": {"num_generations": 1}}
     assert config.Config(data).resolved["problem"]["num_lanes"] == "tune"
-    with pytest.raises(config.ConfigError, match="num_lanes"):
+    with pytest.raises(ConfigError, match="num_lanes"):
         config.Config(data | {"problem": settings | {"num_lanes": "tuned"}})
 
 

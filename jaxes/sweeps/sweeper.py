@@ -21,21 +21,16 @@ from rich.console import Console
 from jaxes import core
 from jaxes.checks import check, check_count, check_number, check_seed, near
 from jaxes.core import Problem, Strategy, TrainHParams, TrainState
-from jaxes.training.batches import (
-    MEMORY_SHARE,
-    Group,
-    Plan,
-    Runner,
-    describe,
-    free_bytes,
-    make_plan,
-    row_of,
-)
-from jaxes.training.halving import Halver, Halving, check_halving
+from jaxes.sweeps.batches import MEMORY_SHARE, Group, Plan, describe, free_bytes, make_plan
+from jaxes.sweeps.directory import SweepDir
+from jaxes.sweeps.halving import Halving, check_halving, drop
+from jaxes.sweeps.results import Result, Trial
+from jaxes.sweeps.runner import Runner
+from jaxes.training.display import say
 from jaxes.training.interrupt import Interrupt
 from jaxes.training.program import summarize
-from jaxes.training.sweep_dir import Result, SweepDir, Trial
-from jaxes.training.trainer import check_settings
+from jaxes.training.schedule import Schedule
+from jaxes.trials import of_trial
 
 
 class SweepResult(NamedTuple):
@@ -124,11 +119,7 @@ def sweep(
             trials.append(Trial(len(trials), trial_seed, values, traced))
     return run_sweep(
         [Group(problem, strategy, tuple(trials))],
-        num_generations=num_generations,
-        seed=seed,
-        checkpoint_every=checkpoint_every,
-        test_every=test_every,
-        target_return=target_return,
+        Schedule(num_generations, checkpoint_every, test_every, target_return),
         halving=halving,
         exact=exact,
         max_bytes=max_bytes,
@@ -179,12 +170,8 @@ def with_values(strategy: Strategy, problem: Problem, values: Mapping[str, float
 
 def run_sweep(
     groups: Sequence[Group],
+    schedule: Schedule,
     *,
-    num_generations: int,
-    seed: int = 0,
-    checkpoint_every: int = 50,
-    test_every: int = 10,
-    target_return: float | None = None,
     halving: Halving | None = None,
     exact: bool = True,
     max_bytes: int | None = None,
@@ -202,31 +189,21 @@ def run_sweep(
       dry_run: stop when the plan has been shown.
     """
     started = time.monotonic()
-    check_settings(
-        num_generations=num_generations,
-        seed=seed,
-        checkpoint_every=checkpoint_every,
-        test_every=test_every,
-        target_return=target_return,
-        loggers=(),
-    )
-    check_halving(halving, [trial for group in groups for trial in group.trials], num_generations)
+    schedule.check()
+    every_trial = [trial for group in groups for trial in group.trials]
+    check_halving(halving, every_trial, schedule.num_generations)
     if resume and run_dir is None:
         raise ValueError("resume must be False without a run_dir, got True")
     if max_bytes is not None:
         check_count("max_bytes", max_bytes, most=2**62)
     limit = int(MEMORY_SHARE * free_bytes()) if max_bytes is None else max_bytes
 
-    def say(text: str) -> None:
-        if console is not None:
-            console.print(text, soft_wrap=True, markup=False, highlight=False)
-
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         directory = SweepDir(None if dry_run or run_dir is None else Path(run_dir))
         settings = {
-            "target_return": target_return,
-            "test_every": test_every,
+            "target_return": schedule.target_return,
+            "test_every": schedule.test_every,
             "halving": halving and halving._asdict(),
             "exact": exact,
         }
@@ -234,7 +211,7 @@ def run_sweep(
         plans = []
         for group, size in zip(groups, directory.batch_sizes(len(groups)), strict=True):
             plans.append(plan := make_plan(group, exact, limit, size))
-            say(describe(plan, len(plans), len(groups)))
+            say(console, describe(plan, len(plans), len(groups)))
         directory.keep_batch_sizes([plan.batches[0].real.size for plan in plans])
         batches = [(plan, batch) for plan in plans for batch in plan.batches]
         if dry_run:
@@ -243,13 +220,13 @@ def run_sweep(
             directory.restore(number, batch)
         interrupt.arm()
 
-        rungs = [*(halving.generations if halving else ()), num_generations]
-        halver = Halver(halving, directory, [batch for _, batch in batches], target_return)
-        for number, end in enumerate(rungs):
-            halver.drop_by(number)
-            for index, (plan, batch) in enumerate(batches):
-                runner = Runner(plan.program, batch, index, directory, interrupt, say)
-                runner.run(end, checkpoint_every, test_every, target_return)
+        rungs = (*(halving.generations if halving else ()), schedule.num_generations)
+        for rung, end in enumerate(rungs):
+            if halving is not None:
+                drop(halving, rung, [batch for _, batch in batches], directory)
+            for number, (plan, batch) in enumerate(batches):
+                runner = Runner(plan.program, batch, number, directory, interrupt, console)
+                runner.run(schedule._replace(num_generations=end))
                 if interrupt.requested:
                     saved = f"saved in {run_dir}" if run_dir else "not saved: no run_dir"
                     raise KeyboardInterrupt(f"stopped at generation {batch.generation}, {saved}")
@@ -258,8 +235,8 @@ def run_sweep(
             for i, trial in enumerate(batch.trials):
                 if interrupt.requested:
                     raise KeyboardInterrupt("stopped while results were written")
-                tested = summarize(row_of(test, i))
-                directory.finish(trial, row_of(batch.state, i), tested)
+                tested = summarize(of_trial(test, i))
+                directory.finish(trial, of_trial(batch.state, i), tested)
         directory.write_results()
         return _result(started, plans, directory)
 

@@ -3,10 +3,9 @@
 import contextlib
 import os
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,8 @@ from jax import Array
 
 from jaxes import core, parallel
 from jaxes.core import Problem, Strategy, TrainHParams, TrainState
-from jaxes.training.interrupt import Interrupt
-from jaxes.training.program import Pace, Program, compile_chunk, make_rows, of_run, reached
-from jaxes.training.sweep_dir import SweepDir, Trial
+from jaxes.sweeps.results import Trial
+from jaxes.training.program import Program, compile_chunk, of_run
 from jaxes.training.trainer import keys_of
 from jaxes.trials import mapped
 
@@ -126,75 +124,3 @@ def describe(plan: Plan, number: int, of: int) -> str:
         f"population {group.strategy.population_size}, {plan.num_bytes / 2**20:,.0f} MiB "
         f"({plan.program.say_seconds()})"
     )
-
-
-class Runner:
-    """Runs one batch, chunk by chunk."""
-
-    def __init__(
-        self,
-        program: Program,
-        batch: Batch,
-        number: int,
-        directory: SweepDir,
-        interrupt: Interrupt,
-        say: Any,
-    ):
-        self.program = program
-        self.batch = batch
-        self.number = number
-        self.directory = directory
-        self.interrupt = interrupt
-        self.say = say
-
-    def run(
-        self, end: int, checkpoint_every: int, test_every: int, target_return: float | None
-    ) -> None:
-        batch, pace = self.batch, Pace(end, checkpoint_every, test_every)
-        before = batch.generation
-        while batch.generation < end and batch.active.any() and not self.interrupt.requested:
-            count, test = pace.next(batch.generation)
-            started = time.monotonic()
-            batch.state, buffers, tests = self.program(
-                batch.run_keys, batch.state, count, test, batch.active
-            )
-            seconds = time.monotonic() - started
-            share = _shares(buffers, count, batch.active)
-            for i, trial in batch.each():
-                rows = make_rows(
-                    {name: buffer[:, i] for name, buffer in buffers.items()},
-                    batch.generation,
-                    count,
-                    seconds * share[i],
-                    row_of(tests, i) if test else None,
-                )
-                self.directory.write(trial, rows)
-                if reached(rows[-1], target_return):
-                    batch.active[i] = False
-                    self.directory.mark(trial, "target")
-            if batch.generation == before:  # what is left is told from the start, and at tests
-                left = seconds / count * (end - before)
-                self.say(f"first generations in {seconds:.1f} s; about {left:,.0f} s to {end}")
-            batch.generation += count
-            if batch.generation % checkpoint_every == 0:
-                self.directory.save(self.number, batch)
-            if test:
-                left = seconds / count * (end - batch.generation)
-                self.say(
-                    f"generation {batch.generation}/{end}  {self.directory.leader()}  "
-                    f"{int(batch.active.sum())} trials go on  {left:,.0f} s left"
-                )
-            pace.took(count, seconds)
-        if batch.generation > before:
-            self.directory.save(self.number, batch)
-
-
-def row_of(tree: Any, i: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[i], tree)
-
-
-def _shares(buffers: dict[str, np.ndarray], count: int, active: np.ndarray) -> np.ndarray:
-    """Each trial's share [T] of a chunk's time: by its steps where there are any."""
-    steps = buffers.get("rollout/env_steps", np.zeros((1, active.size)))[:count].sum(axis=0)
-    steps = np.where(active, steps, 0) if steps.sum() > 0 else active
-    return steps / steps.sum()

@@ -9,76 +9,20 @@ best.yaml                     the config of the best configuration, where there 
 """
 
 import contextlib
-import csv
-import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import scipy.stats
 import yaml
 
-from jaxes.core import Problem, Strategy, TrainHParams, TrainState
+from jaxes.core import TrainState
+from jaxes.sweeps.batches import Batch, Group
+from jaxes.sweeps.results import Result, Trial, flat, is_finite, standing, write_tables
 from jaxes.training.display import number
 from jaxes.training.metrics import JsonLines, Row, read_rows
 from jaxes.training.run_dir import identity_of, open_run_dir, write_whole
-
-
-class Trial(NamedTuple):
-    """One run of a sweep.
-
-    Attributes:
-      number: its place in the sweep.
-      seed: of all its randomness.
-      values: of the fields that are swept, by name.
-      hparams: all its traced numbers.
-      config: the config of this run alone, where there is one.
-    """
-
-    number: int
-    seed: int
-    values: dict[str, Any]
-    hparams: TrainHParams
-    config: Mapping[str, Any] | None = None
-
-    @property
-    def configuration(self) -> str:
-        """What is the same for all seeds of a configuration."""
-        return json.dumps(self.values, default=float)
-
-
-class Result(NamedTuple):
-    """What a trial came to.
-
-    Attributes:
-      trial: its number.
-      seed: of the trial.
-      values: of the swept fields.
-      status: `done`, `target` (reached), `dropped` (by halving), or `diverged`: the final test has
-        no finite value, or no member of the last generation had one.
-      generation: generations completed.
-      return_mean: return of the mean policy, averaged over fresh test episodes.
-      return_std: its standard deviation over these episodes.
-      best_return: the greatest mean return of a test on the way.
-      env_steps: of training.
-      seconds: the trial's share of the time, by its steps.
-      diverged: episodes that ended because the physics diverged.
-    """
-
-    trial: int
-    seed: int
-    values: dict[str, Any]
-    status: str
-    generation: int
-    return_mean: float
-    return_std: float
-    best_return: float
-    env_steps: int
-    seconds: float
-    diverged: int
 
 
 class _Record:
@@ -103,7 +47,7 @@ class _Record:
             if "test/return_mean" in row:
                 self.tests.append(row)
         self.generation = rows[-1]["generation"]
-        self.blind = not _finite(rows[-1]["fitness/mean"])
+        self.blind = not is_finite(rows[-1]["fitness/mean"])
 
 
 class SweepDir:
@@ -117,7 +61,7 @@ class SweepDir:
     @contextlib.contextmanager
     def opened(
         self,
-        groups: Sequence[Any],
+        groups: Sequence[Group],
         settings: Mapping[str, Any],
         resume: bool,
         config: Mapping[str, Any] | None,
@@ -144,20 +88,12 @@ class SweepDir:
                 path = None
                 if self.path is not None:
                     path = self.path / "trials" / f"{trial.number:04d}"
-                    identity = self._identity(group.problem, group.strategy, trial)
+                    identity = _identity(group, trial)
                     with open_run_dir(path, identity, True, trial.config):
                         pass
                 self._records.append(_Record(trial, path))
             stack.callback(self._close)
             yield
-
-    def _identity(self, problem: Problem, strategy: Strategy, trial: Trial) -> dict:
-        return identity_of(
-            problem._replace(hparams=trial.hparams.problem),
-            strategy._replace(hparams=trial.hparams.strategy),
-            trial.seed,
-            trial.config,
-        )
 
     def batch_sizes(self, count: int) -> list[int | None]:
         """Those that the sweep began with, which its checkpoints have; None for a new one."""
@@ -181,7 +117,7 @@ class SweepDir:
             self._batches[number] = Checkpoints(self.path / "batches" / str(number))
         return self._batches[number]
 
-    def restore(self, number: int, batch: Any) -> None:
+    def restore(self, number: int, batch: Batch) -> None:
         """Takes up where the batch was cut; opens its trials' metrics."""
         if self.path is None:
             return
@@ -198,7 +134,7 @@ class SweepDir:
                 record.add(rows)
             record.sink = JsonLines(record.path / "metrics.jsonl")
 
-    def save(self, number: int, batch: Any) -> None:
+    def save(self, number: int, batch: Batch) -> None:
         if self.path is not None:
             self._checkpoints(number).save(batch.generation, batch.state)
 
@@ -215,7 +151,7 @@ class SweepDir:
         """The mean return of the last test up to a generation; -inf where it is none."""
         tests = [row for row in self.tests_of(trial) if row["generation"] <= generation]
         score = tests[-1]["test/return_mean"] if tests else math.nan
-        return score if _finite(score) else -math.inf
+        return score if is_finite(score) else -math.inf
 
     def mark(self, trial: Trial, status: str) -> None:
         """Says why a trial is out."""
@@ -233,9 +169,9 @@ class SweepDir:
         """Keeps the trial's final state and result."""
         record = self._records[trial.number]
         tests = [row["test/return_mean"] for row in record.tests]
-        best = max(filter(_finite, tests), default=math.nan)
+        best = max(filter(is_finite, tests), default=math.nan)
         status = record.status
-        if status != "dropped" and (not _finite(tested["return_mean"]) or record.blind):
+        if status != "dropped" and (not is_finite(tested["return_mean"]) or record.blind):
             status = "diverged"
         record.result = Result(
             trial=trial.number,
@@ -264,67 +200,28 @@ class SweepDir:
         """The tables, and the best configuration's config."""
         if self.path is None:
             return
-        import pyarrow
-        import pyarrow.parquet
-
-        rows = [flat(result) for result in self.results()]
-        names = sorted(
-            dict.fromkeys(name for row in rows for name in row),
-            key=lambda name: 0 if name in ("trial", "seed") else 2 if name in Result._fields else 1,
-        )
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names)
-        writer.writeheader()
-        writer.writerows(rows)
-        write_whole(self.path / "results.csv", text.getvalue())
-        columns = {name: _column([row.get(name) for row in rows]) for name in names}
-        whole = io.BytesIO()
-        pyarrow.parquet.write_table(pyarrow.table(columns), whole)
-        write_whole(self.path / "results.parquet", whole.getvalue())
-        best = self.best()
+        write_tables(self.path, self.results())
+        best = self._best()
         if best.config is not None:
-            text_of_best = yaml.safe_dump(dict(best.config), sort_keys=False)
-            write_whole(self.path / "best.yaml", text_of_best)
+            text = yaml.safe_dump(dict(best.config), sort_keys=False)
+            write_whole(self.path / "best.yaml", text)
 
-    def best(self) -> Trial:
+    def _best(self) -> Trial:
         """The first trial of the configuration that stands first."""
+        trials: dict[str, Trial] = {}
         rows: dict[str, list[dict[str, Any]]] = {}
         for record in self._records:
             assert record.result is not None
+            trials.setdefault(record.trial.configuration, record.trial)
             rows.setdefault(record.trial.configuration, []).append(flat(record.result))
-        best = min(rows, key=lambda name: standing(rows[name]))
-        return next(r.trial for r in self._records if r.trial.configuration == best)
+        return trials[min(rows, key=lambda name: standing(rows[name]))]
 
 
-def standing(rows: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
-    """What configurations are sorted by, from the rows of their seeds: those that halving dropped
-    come last, then the interquartile mean of the returns counts, the greatest first."""
-    middle = float(scipy.stats.trim_mean(returns_of(rows), 0.25))
-    dropped = any(row["status"] == "dropped" for row in rows)
-    return dropped, math.inf if math.isnan(middle) else -middle
-
-
-def returns_of(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """The final returns [S] of a configuration's seeds; -inf of one that diverged."""
-    returns = [-math.inf if row["status"] == "diverged" else row["return_mean"] for row in rows]
-    return np.array(returns, float)
-
-
-def flat(result: Result) -> dict[str, Any]:
-    """A row of the table: the swept fields are columns of their own."""
-    row = result._asdict()
-    values = row.pop("values")
-    first = {name: row.pop(name) for name in ("trial", "seed")}
-    return first | values | row
-
-
-def _column(values: list[Any]) -> list[Any]:
-    """A column that a table can hold: values of one kind, or text."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int, float} or len(kinds) == 1:
-        return [float(v) if kinds == {int, float} and v is not None else v for v in values]
-    return [value if value is None else json.dumps(value) for value in values]
-
-
-def _finite(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
+def _identity(group: Group, trial: Trial) -> dict[str, Any]:
+    """What the trial's directory is for: the run that it would be alone."""
+    return identity_of(
+        group.problem._replace(hparams=trial.hparams.problem),
+        group.strategy._replace(hparams=trial.hparams.strategy),
+        trial.seed,
+        trial.config,
+    )

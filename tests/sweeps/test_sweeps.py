@@ -15,9 +15,12 @@ import jaxes
 from jaxes import cli
 from jaxes.report.plots import draw
 from jaxes.report.ranking import rank, read_sweep
-from jaxes.training import batches, config, sweep_config, sweeps
+from jaxes.sweeps import batches, runner, sweeper
+from jaxes.sweeps import config as sweep_config
+from jaxes.sweeps.directory import SweepDir
+from jaxes.training import config
 from jaxes.training.checkpoint import Checkpoints
-from jaxes.training.config import ConfigError
+from jaxes.training.config_files import ConfigError
 
 CONFIG = {
     "problem": {"name": "sphere", "num_dims": 5},
@@ -139,14 +142,15 @@ def test_report_ranks_by_the_interquartile_mean(finished, capsys):
 
 def test_two_fields_are_a_heat_map(finished, tmp_path):
     sweep = read_sweep(finished)
-    paths = draw(sweep._replace(fields=sweep.fields[:2]), tmp_path)
+    sweep = sweep._replace(fields=sweep.fields[:2])
+    paths = draw(sweep, rank(sweep), tmp_path)
     assert [path.name for path in paths] == ["returns.png", "heat_map.png"]
     assert all(path.stat().st_size > 10_000 for path in paths)
 
 
 def test_a_killed_sweep_goes_on_where_it_was(finished, tmp_path, monkeypatch):
     written = []
-    original = sweeps.SweepDir.write
+    original = SweepDir.write
 
     def dies(self, trial, rows):
         original(self, trial, rows)
@@ -154,7 +158,7 @@ def test_a_killed_sweep_goes_on_where_it_was(finished, tmp_path, monkeypatch):
         if len(written) == 23:
             raise SystemExit
 
-    monkeypatch.setattr(sweeps.SweepDir, "write", dies)
+    monkeypatch.setattr(SweepDir, "write", dies)
     arguments = ["sweep", write(tmp_path / "sweep.yaml"), "--run-dir", str(tmp_path / "cut")]
     with pytest.raises(SystemExit):
         cli.main(arguments)
@@ -172,7 +176,7 @@ def test_a_killed_sweep_goes_on_where_it_was(finished, tmp_path, monkeypatch):
 def test_batches_change_nothing(finished, tmp_path):
     changed = CONFIG | {"sweep": CONFIG["sweep"] | {"max_bytes": 1}}
     plan = sweep_config.load(write(tmp_path / "sweep.yaml", **changed))
-    result = sweeps.run_sweep(plan.groups, **plan.options)
+    result = sweeper.run_sweep(plan.groups, plan.schedule, **plan.options)
     expected = [float(row["return_mean"]) for row in table(finished)]
     close([row.return_mean for row in result.results], expected)
 
@@ -183,7 +187,7 @@ def test_padded_batches_change_nothing_and_a_resumed_sweep_keeps_them(tmp_path, 
     options = {"num_seeds": 5, "num_generations": 8, "test_every": 4, "checkpoint_every": 4}
     options |= {"run_dir": tmp_path / "run"}
     expected = jaxes.sweep(*arguments, **options | {"run_dir": None})
-    run_chunk, chunks = batches.Runner.run, []
+    run_chunk, chunks = runner.Runner.run, []
 
     def dies_in_the_second_batch(self, *arguments):
         chunks.append(self.batch.real.tolist())
@@ -193,7 +197,7 @@ def test_padded_batches_change_nothing_and_a_resumed_sweep_keeps_them(tmp_path, 
 
     num_bytes = iter([10, 5])
     monkeypatch.setattr(batches, "bytes_of", lambda program: next(num_bytes))
-    monkeypatch.setattr(batches.Runner, "run", dies_in_the_second_batch)
+    monkeypatch.setattr(runner.Runner, "run", dies_in_the_second_batch)
     with pytest.raises(SystemExit):
         jaxes.sweep(*arguments, **options, max_bytes=9)
     assert chunks == [[True] * 3, [True, True, False]]

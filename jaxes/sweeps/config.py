@@ -12,10 +12,12 @@ import numpy as np
 from pydantic import Field
 
 from jaxes.core import Problem, TrainHParams
-from jaxes.training.batches import Group
-from jaxes.training.config import Config, ConfigError, Run, Section, read, set_field, validate
-from jaxes.training.halving import Halving
-from jaxes.training.sweep_dir import Trial
+from jaxes.sweeps.batches import Group
+from jaxes.sweeps.halving import Halving
+from jaxes.sweeps.results import Trial
+from jaxes.training.config import Config, Run, Section, validate
+from jaxes.training.config_files import ConfigError, read, set_field
+from jaxes.training.schedule import Schedule
 
 
 class Distribution(Section):
@@ -58,12 +60,14 @@ class SweepRun(NamedTuple):
 
     Attributes:
       groups: the trials, by program.
-      options: of `jaxes.training.sweeps.run_sweep`.
+      schedule: of all trials.
+      options: further arguments of `run_sweep`.
       data: the whole config.
       static: the swept fields that make programs of their own.
     """
 
     groups: list[Group]
+    schedule: Schedule
     options: dict[str, Any]
     data: dict[str, Any]
     static: list[str]
@@ -84,7 +88,7 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepRun:
         raise ConfigError(f"sweep.num_seeds: must be at least 1, got {section.num_seeds}")
     groups: dict[str, tuple[Run, list[Trial]]] = {}
     training: dict[str, Any] = {}
-    swept: dict[str, None] = {}  # names in order
+    static: dict[str, None] = {}  # names in order
     builder = _Builder()
     number = 0
     for values in assignments(section):
@@ -93,22 +97,21 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepRun:
         training = run.training
         hparams = TrainHParams(run.strategy.hparams, run.problem.hparams)
         _, trials = groups.setdefault(static_part(config, run), (run, []))
-        swept |= dict.fromkeys(values)
+        static |= {name: None for name in values if _is_static(name, config, run)}
         for seed in range(training["seed"], training["seed"] + section.num_seeds):
             resolved = copy.deepcopy(config.resolved)
             resolved["training"]["seed"] = seed
             trials.append(Trial(number, seed, values, hparams, resolved))
             number += 1
-    loggers = training.pop("loggers")
-    if loggers:
-        raise ConfigError(f"training.loggers: a sweep has none, got {loggers!r}")
+    if training["loggers"]:
+        raise ConfigError(f"training.loggers: a sweep has none, got {training['loggers']!r}")
     halving = section.halving and Halving(tuple(section.halving.generations), section.halving.keep)
     return SweepRun(
         groups=[Group(run.problem, run.strategy, tuple(trials)) for run, trials in groups.values()],
-        options=training
-        | {"halving": halving, "exact": section.exact, "max_bytes": section.max_bytes},
+        schedule=Schedule.of(training),
+        options={"halving": halving, "exact": section.exact, "max_bytes": section.max_bytes},
         data=data,
-        static=[name for name in swept if not _is_traced(name, groups)],
+        static=list(static),
     )
 
 
@@ -218,20 +221,11 @@ def static_part(config: Config, run: Run) -> str:
     return json.dumps(data, sort_keys=True)
 
 
-def _is_traced(name: str, groups: Mapping[str, tuple[Run, list[Trial]]]) -> bool:
+def _is_static(name: str, config: Config, run: Run) -> bool:
+    """Whether different values of a field make programs of their own."""
     section, _, field = name.rpartition(".")
-    run = next(iter(groups.values()))[0]
-    if section == "problem":
-        return field in run.problem.hparams._fields
-    owners = [
-        other
-        for other, trials in groups.values()
-        if any(name in trial.values for trial in trials)
-        and section in (f"strategy.{_strategy_of(trials[0])}", "strategy.*")
-    ]
-    return bool(owners) and all(field in other.strategy.hparams._fields for other in owners)
-
-
-def _strategy_of(trial: Trial) -> str:
-    assert trial.config is not None
-    return trial.config["strategy"]["name"]
+    chosen = f"strategy.{config.resolved['strategy']['name']}"
+    if section.startswith("strategy.") and section not in (chosen, "strategy.*"):
+        return False  # of a strategy that this trial has not
+    part = run.problem if section == "problem" else run.strategy if "." in section else None
+    return part is None or field not in part.hparams._fields

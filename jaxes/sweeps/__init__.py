@@ -1,0 +1,6 @@
+"""Sweeps: many runs, (hyperparameters × seeds), as one program."""
+
+from jaxes.sweeps.halving import Halving
+from jaxes.sweeps.sweeper import SweepResult, sweep
+
+__all__ = ["Halving", "SweepResult", "sweep"]

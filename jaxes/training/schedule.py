@@ -1,0 +1,57 @@
+"""When a run ends, is tested and is saved, and how many generations are dispatched at once."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxes.checks import check_count, check_number
+from jaxes.training.metrics import Row
+
+MAX_CHUNK = 256  # generations a dispatch, at most
+CHUNK_SECONDS = 1.0  # a chunk is cut so that the display moves and Ctrl-C is heard about this often
+
+
+class Schedule(NamedTuple):
+    """These arguments of `jaxes.train`."""
+
+    num_generations: int
+    checkpoint_every: int = 50
+    test_every: int = 10
+    target_return: float | None = None
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "Schedule":
+        """From all arguments of `jaxes.train`."""
+        return cls(*(arguments[field] for field in cls._fields))
+
+    def check(self) -> None:
+        """Raises a ValueError for a value outside its range."""
+        check_count("num_generations", self.num_generations)
+        check_count("checkpoint_every", self.checkpoint_every)
+        check_count("test_every", self.test_every)
+        if self.target_return is not None:
+            check_number("target_return", self.target_return, allowed="a number or None")
+
+    def reached(self, row: Row) -> bool:
+        """Whether the test that a row tells of, if any, reached the target."""
+        if self.target_return is None or row.get("test/diverged", 1):
+            return False
+        value = row["test/return_mean"]  # None where a file says null, for NaN
+        return value is not None and value >= self.target_return
+
+
+class Pace:
+    """How many generations the next chunk has."""
+
+    def __init__(self, schedule: Schedule):
+        self.schedule = schedule
+        self.planned = 1
+
+    def next(self, generation: int) -> tuple[int, bool]:
+        """How many generations go on from here, and whether there is a test after them."""
+        last, saved, tested, _ = self.schedule
+        stops = [generation + every - generation % every for every in (saved, tested)]
+        end = min(last, generation + self.planned, *stops)
+        return end - generation, end == last or end % tested == 0
+
+    def took(self, count: int, seconds: float) -> None:
+        self.planned = max(1, min(MAX_CHUNK, round(CHUNK_SECONDS * count / seconds)))
