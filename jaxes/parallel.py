@@ -5,6 +5,7 @@ small update; only episodes and chunks of members are divided, and only their re
 Their number does not change a bit of a run: XLA is kept from what makes bits depend on shapes.
 """
 
+import functools
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -60,6 +61,9 @@ def use_cpu_devices(n: int | None = None) -> int:
     given = os.environ.get("XLA_FLAGS", "")
     flags = [f"--{name}={value}" for name, value in CPU_FLAGS.items() if name not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *flags]).strip()
+    # XLA's threads. Batched LAPACK hands its matrices to the pool in which it runs and waits: with
+    # one thread a device, as is the default, two devices wait for ever.
+    os.environ.setdefault("NPROC", str(2 * max(n, cores or 1)))
     try:
         jax.config.update("jax_num_cpu_devices", n)
     except RuntimeError as error:
@@ -126,14 +130,15 @@ def divide(pending: Array) -> Array:
     return pending & (order // 2 % num_devices() == device_index())
 
 
-def map_divided(fn: Callable[[Any], T], rows: Any) -> T:
-    """`fn` of each row of a tree's leaves, one after another; each device does its share, and all
-    get the results."""
+def map_divided(fn: Callable[[Any], T], rows: Any, batched: bool = False) -> T:
+    """`fn` of each row of a tree's leaves, one after another or batched; each device does its
+    share, and all get the results."""
+    mapped = jax.vmap(fn) if batched else functools.partial(jax.lax.map, fn)
     count, size = num_devices(), jax.tree.leaves(rows)[0].shape[0]
-    if count == 1:
-        return jax.lax.map(fn, rows)
+    if count == 1 or size == 1:  # a single row is computed everywhere, and nothing exchanged
+        return mapped(rows)
     rounds = -(-size // count)
     row = jnp.arange(rounds) * count + device_index()  # the last of them may be too many
-    mine = jax.lax.map(fn, jax.tree.map(lambda leaf: leaf[jnp.minimum(row, size - 1)], rows))
+    mine = mapped(jax.tree.map(lambda leaf: leaf[jnp.minimum(row, size - 1)], rows))
     gathered = jax.lax.all_gather(mine, AXIS, axis=1)  # [rounds, devices, ...]
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:size], gathered)

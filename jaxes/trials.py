@@ -54,11 +54,11 @@ def pooled(evaluate: Callable[..., Evaluation]) -> Evaluate:
     return evaluate_one
 
 
-def mapped(strategy: Strategy) -> Strategy:
-    """The strategy, but trials ask and tell one after another: each has the bits of a run alone.
+def mapped(strategy: Strategy, batched: bool = False) -> Strategy:
+    """The strategy, but the devices of a mesh divide the trials that tell.
 
-    The devices of a mesh divide the trials that tell. Batched, as `vmap` does it otherwise, many
-    small searches are faster, and differ in last bits.
+    Trials ask and tell one after another: each has the bits of a run alone. Batched, many small
+    searches are faster, and differ in last bits.
     """
 
     @jax.custom_batching.custom_vmap
@@ -66,13 +66,13 @@ def mapped(strategy: Strategy) -> Strategy:
         return strategy.tell(key, state, fitness)
 
     @tell.def_vmap
-    def _(size: int, batched: list, *trials: Any) -> tuple[State, Any]:
-        rows = broadcast(size, batched, trials)
-        out = parallel.map_divided(lambda trial: strategy.tell(*trial), rows)
+    def _(size: int, is_batched: list, *trials: Any) -> tuple[State, Any]:
+        rows = broadcast(size, is_batched, trials)
+        out = parallel.map_divided(lambda trial: strategy.tell(*trial), rows, batched)
         return out, jax.tree.map(lambda _: True, out)
 
     # Not divided: a device may ask for other members than the next one does.
-    some = jax.custom_batching.sequential_vmap(strategy.ask)
+    some = strategy.ask if batched else jax.custom_batching.sequential_vmap(strategy.ask)
 
     def ask(key: Array, state: State, members: Array | None = None) -> Array:
         if members is None:

@@ -84,6 +84,27 @@ def test_a_trial_has_the_bits_of_its_run_alone(count):
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
+MANY = """
+import jaxes
+jaxes.use_cpu_devices(2)
+import jax, numpy as np
+problem, strategy = jaxes.problems.functions.rosenbrock(10), jaxes.cma_es(10)
+options = dict(num_generations=5, test_every=5)
+result = jaxes.sweep(problem, strategy, {"sigma": [0.1, 1.0]}, num_seeds=75, exact=False, **options)
+for trial in (0, 74, 149):
+    hparams = strategy.hparams._replace(sigma=[0.1, 1.0][trial // 75])
+    alone = jaxes.train(problem, strategy._replace(hparams=hparams), seed=trial % 75, **options)
+    mean = result.states[0].strategy.mean[trial]
+    np.testing.assert_allclose(mean, alone.state.strategy.mean, rtol=1e-4, atol=1e-4)
+"""
+
+
+def test_many_batched_searches_end_on_two_devices():
+    """Batched LAPACK waits for ever where XLA has but one thread a device."""
+    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def problem():
     """A point that moves by the action and earns its position, for seven steps."""

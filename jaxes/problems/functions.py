@@ -5,6 +5,7 @@ starts at the origin has to find it.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,8 +15,9 @@ from jax import Array
 
 from jaxes import parallel
 from jaxes.checks import check, check_count
-from jaxes.core import TRAIN, Evaluation, Population, Problem
+from jaxes.core import Evaluation, Population, Problem
 from jaxes.gaussian import CHUNK_SIZE
+from jaxes.trials import of_trial, pooled
 
 Function = Callable[[Array], Array]  # z [D] -> value [], with its minimum 0 at z = 0
 
@@ -41,12 +43,19 @@ def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array
     def init(key: Array, hparams: HParams | None = None) -> tuple[()]:
         return ()
 
+    @pooled
     def evaluate(
-        key: Array, population: Population, problem_state: Any, phase: Any = TRAIN
+        keys: Array, populations: Population, problem_states: Any, phases: Array
     ) -> Evaluation:
-        check_scalar("fn", fn, population.mean)
-        metrics = {"test/returns": jnp.asarray(fn(population.mean))[None]}
-        return Evaluation(evaluate_in_chunks(fn, population), problem_state, metrics)
+        check_scalar("fn", fn, populations.mean[0])
+        if phases.size == 1:  # devices divide a run's members, or else the trials
+            fitness = evaluate_in_chunks(fn, of_trial(populations, 0))[None]
+        else:
+            fitness = parallel.map_divided(
+                partial(evaluate_in_chunks, fn, divide=False), populations, batched=True
+            )
+        metrics = {"test/returns": jax.vmap(fn)(populations.mean)[:, None]}
+        return Evaluation(fitness, problem_states, metrics)
 
     return Problem(init, evaluate, initial_mean, HParams())
 
@@ -60,8 +69,13 @@ def check_scalar(field: str, fn: Callable[[Array], Any], x: Array) -> None:
     check(field, got, real, "a function to one real number, of shape ()")
 
 
-def evaluate_in_chunks(fn: Callable[[Array], Array], population: Population) -> Array:
-    """`fn` of each member: `[N]`, never holding more than a chunk of the population."""
+def evaluate_in_chunks(
+    fn: Callable[[Array], Array], population: Population, divide: bool = True
+) -> Array:
+    """`fn` of each member: `[N]`, never holding more than a chunk of the population.
+
+    The devices divide the chunks, unless told otherwise.
+    """
 
     def chunk(members: Array) -> Array:
         return jax.vmap(fn)(population(members))
@@ -69,7 +83,9 @@ def evaluate_in_chunks(fn: Callable[[Array], Array], population: Population) -> 
     size = min(population.size, CHUNK_SIZE)
     members = jnp.arange(population.size, dtype=jnp.int32)
     whole = population.size - population.size % size
-    fitness = parallel.map_divided(chunk, members[:whole].reshape(-1, size)).reshape(-1)
+    chunks = members[:whole].reshape(-1, size)
+    fitness = parallel.map_divided(chunk, chunks) if divide else jax.lax.map(chunk, chunks)
+    fitness = fitness.reshape(-1)
     if whole < population.size:
         fitness = jnp.concatenate([fitness, chunk(members[whole:])])
     return fitness

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -40,9 +39,10 @@ class Batch:
         self.real = np.arange(size) < len(trials)
         self.active = self.real.copy()
         self.generation = 0
-        strategy = mapped(group.strategy) if exact else group.strategy
+        strategy = mapped(group.strategy, batched=not exact)
         self.step = jax.vmap(of_run(core.make_update_step(strategy, group.problem)))
-        keys = jnp.stack([keys_of(trial.seed) for trial in padded])
+        seeds = np.array([trial.seed for trial in padded], np.uint32)
+        keys = jax.jit(jax.vmap(keys_of))(seeds)
         init_keys, self.run_keys, self.test_keys = parallel.place(tuple(keys.T))
         hparams = jax.tree.map(
             lambda *values: np.asarray(values, float), *[trial.hparams for trial in padded]

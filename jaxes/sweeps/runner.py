@@ -62,11 +62,11 @@ class Runner(NamedTuple):
     ) -> None:
         """A chunk's rows of every trial that goes on."""
         share = _shares(buffers, count, self.batch.active)
+        columns = {name: buffer[:count].T.tolist() for name, buffer in buffers.items()}
         for i, trial in self.batch.each():
             rows = make_rows(
-                {name: buffer[:, i] for name, buffer in buffers.items()},
+                {name: column[i] for name, column in columns.items()},
                 self.batch.generation,
-                count,
                 seconds * share[i],
                 None if tests is None else of_trial(tests, i),
             )

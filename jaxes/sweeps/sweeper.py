@@ -232,11 +232,12 @@ def run_sweep(
                     raise KeyboardInterrupt(f"stopped at generation {batch.generation}, {saved}")
         for plan, batch in batches:
             _, _, test = plan.program(batch.test_keys, batch.state, 0, True, batch.real)
+            state = jax.device_get(batch.state)  # at once: rows of arrays on devices are slow
             for i, trial in enumerate(batch.trials):
                 if interrupt.requested:
                     raise KeyboardInterrupt("stopped while results were written")
                 tested = summarize(of_trial(test, i))
-                directory.finish(trial, of_trial(batch.state, i), tested)
+                directory.finish(trial, of_trial(state, i), tested)
         directory.write_results()
         return _result(started, plans, directory)
 

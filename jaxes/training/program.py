@@ -1,7 +1,7 @@
 """The program of a run, or of trials side by side: generations and tests, chunk by chunk."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -93,19 +93,19 @@ def compile_chunk(step: UpdateStep, key: Array, state: TrainState) -> Program:
 
 
 def make_rows(
-    buffers: dict[str, np.ndarray],
+    columns: Mapping[str, list],
     generation: int,
-    count: int,
     seconds: float,
     test_metrics: dict[str, np.ndarray] | None,
 ) -> list[Row]:
-    """The rows of `count` generations that took these seconds, the last with the test's result."""
+    """The rows of the generations after this one, which took these seconds, from the values of each
+    metric; the last with the test's result."""
     rows = [
-        {"generation": generation + i + 1}
-        | {name: buffer[i].item() for name, buffer in buffers.items()}
-        | {"time/seconds": seconds / count}
-        for i in range(count)
+        {"generation": generation + i} | dict(zip(columns, values, strict=True))
+        for i, values in enumerate(zip(*columns.values(), strict=True), start=1)
     ]
+    for row in rows:
+        row["time/seconds"] = seconds / len(rows)
     if test_metrics is not None:
         tested = summarize(test_metrics)
         rows[-1] |= {

@@ -145,7 +145,7 @@ def train(
         )
 
 
-def keys_of(seed: int) -> Array:
+def keys_of(seed: int | Array) -> Array:
     """The three keys of a run: of its start, its generations, and tests of its result."""
     return jax.random.split(jax.random.key(seed), 3)
 
@@ -195,7 +195,8 @@ class _Loop:
                 self.display.say(f"first generation in {seconds:.1f} s")
                 first = False
 
-            rows = make_rows(buffers, generation, count, seconds, test_metrics if test else None)
+            columns = {name: buffer[:count].tolist() for name, buffer in buffers.items()}
+            rows = make_rows(columns, generation, seconds, test_metrics if test else None)
             self.record.write(rows)
             generation += count
             done = schedule.reached(rows[-1])
