@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
+from jaxes import parallel
 from jaxes.checks import check
 
 Scheme = Callable[[Array, Array, int, DTypeLike], Array]
@@ -76,7 +77,7 @@ def orthogonal(key: Array, members: Array, dim: int, dtype: DTypeLike) -> Array:
 
     def fill(i: Array, epsilon: Array) -> Array:
         G = independent(key, distinct[i] * size + jnp.arange(size), dim, dtype).T
-        Q, R = jnp.linalg.qr(G)
+        Q, R = parallel.one_by_one(jnp.linalg.qr)(G)
         directions = Q * jnp.sign(jnp.diagonal(R))[None]  # uniform: R's diagonal is positive
         block = (directions * jnp.linalg.norm(G, axis=0)[None]).T
         return jnp.where((which == i)[:, None], block[positions], epsilon)

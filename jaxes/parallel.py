@@ -61,9 +61,6 @@ def use_cpu_devices(n: int | None = None) -> int:
     given = os.environ.get("XLA_FLAGS", "")
     flags = [f"--{name}={value}" for name, value in CPU_FLAGS.items() if name not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *flags]).strip()
-    # XLA's threads. Batched LAPACK hands its matrices to the pool in which it runs and waits: with
-    # one thread a device, as is the default, two devices wait for ever.
-    os.environ.setdefault("NPROC", str(2 * max(n, cores or 1)))
     try:
         jax.config.update("jax_num_cpu_devices", n)
     except RuntimeError as error:
@@ -128,6 +125,19 @@ def divide(pending: Array) -> Array:
     """
     order = jnp.cumsum(pending, dtype=jnp.int32) - 1
     return pending & (order // 2 % num_devices() == device_index())
+
+
+def one_by_one(fn: Callable[..., T]) -> Callable[..., T]:
+    """`fn`, which calls LAPACK; a vmap makes it take its matrices one after another, where several
+    devices share a CPU.
+
+    XLA hands a batch to the pool of threads in which it runs, and waits; with a thread a device, as
+    is the default, the devices would wait for ever. More threads make physics slower by half.
+    """
+    alone = num_devices() == 1 or jax.default_backend() != "cpu"
+    if alone:
+        return fn
+    return jax.custom_batching.sequential_vmap(lambda *matrices: fn(*matrices))  # without defaults
 
 
 def map_divided(fn: Callable[[Any], T], rows: Any, batched: bool = False) -> T:

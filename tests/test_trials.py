@@ -85,10 +85,12 @@ def test_a_trial_has_the_bits_of_its_run_alone(count):
 
 
 MANY = """
+import sys
 import jaxes
 jaxes.use_cpu_devices(2)
 import jax, numpy as np
-problem, strategy = jaxes.problems.functions.rosenbrock(10), jaxes.cma_es(10)
+problem = jaxes.problems.functions.rosenbrock(10)
+strategy = jaxes.STRATEGIES[sys.argv[1]](20, sampling=sys.argv[2])
 options = dict(num_generations=5, test_every=5)
 result = jaxes.sweep(problem, strategy, {"sigma": [0.1, 1.0]}, num_seeds=75, exact=False, **options)
 for trial in (0, 74, 149):
@@ -99,9 +101,14 @@ for trial in (0, 74, 149):
 """
 
 
-def test_many_batched_searches_end_on_two_devices():
+@pytest.mark.parametrize(
+    "arguments", [("cma_es", "independent"), ("xnes", "independent"), ("cem", "orthogonal")]
+)
+def test_many_batched_searches_end_on_two_devices(arguments):
     """Batched LAPACK waits for ever where XLA has but one thread a device."""
-    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, *arguments], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
 
 

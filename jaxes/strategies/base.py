@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxes import gaussian, weights
+from jaxes import gaussian, parallel, weights
 from jaxes.checks import check, check_count, check_name
 from jaxes.core import HParams, State, Strategy
 from jaxes.weights import Weights
@@ -185,7 +185,8 @@ def eigendecompose(C: Array) -> tuple[Array, Array, Array]:
     Reads the lower triangle alone. s is 0, unless an eigenvalue is less than what rounding leaves
     meaningful beside the greatest; it is then raised to that.
     """
-    eigenvalues, B = jnp.linalg.eigh(C, symmetrize_input=False)
+    eigh = parallel.one_by_one(partial(jnp.linalg.eigh, symmetrize_input=False))
+    eigenvalues, B = jnp.vectorize(eigh, signature="(n,n)->(n),(n,n)")(C)
     precision = jnp.finfo(C.dtype)
     least = jnp.maximum(precision.eps * eigenvalues[..., -1:], precision.tiny)
     shift = jnp.maximum(0, least - eigenvalues[..., :1])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxes import parallel
 from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
@@ -58,7 +59,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights:
     step = eta / 2 * G_B
     step = step * jnp.minimum(1, MAX_STEP / jnp.max(jnp.abs(step)))
     # The exponential of the matrix, not of its elements: only so can B rotate.
-    B = state.B @ jax.scipy.linalg.expm(step)
+    B = state.B @ parallel.one_by_one(jax.scipy.linalg.expm)(step)
     return State(
         mean=state.mean + hparams.mean_learning_rate * state.sigma * (state.B @ G_delta),
         sigma=base.keep_in_range(state.sigma * jnp.exp(eta / 2 * G_sigma)),
