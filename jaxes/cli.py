@@ -195,6 +195,8 @@ def _run_sweep(
             dry_run=dry_run,
         )
     if dry_run:
+        if options.json:
+            print(json.dumps({"trials": trials, "programs": len(plan.groups)}))
         return
     from jaxes.report.ranking import rank, read_sweep, table
 
@@ -205,9 +207,12 @@ def _run_sweep(
         console,
         f"{trials} trials in {result.seconds:,.0f} s, {result.compile_seconds:,.0f} s of them "
         f"compilation\nsweep: {run_dir}\n"
-        f"next: jaxes report {quoted}        (plots)\n"
-        f"      jaxes train {quoted}/best.yaml        (the best configuration)",
+        f"next: jaxes report {quoted}        (plots)",
     )
+    if (run_dir / "best.yaml").exists():
+        say(console, f"      jaxes train {quoted}/best.yaml        (the best configuration)")
+    else:
+        say(console, "all trials diverged")
     if options.json:
         rows = [finite(flat(row)) for row in result.results]
         print(json.dumps({"run_dir": str(run_dir), "seconds": result.seconds, "trials": rows}))
@@ -228,10 +233,13 @@ def _report(options: Any, console: Console) -> None:
     from jaxes.report.plots import draw
     from jaxes.report.ranking import rank, read_sweep, table
 
+    output = options.output or options.sweep / "report"
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output: {output} is not a directory")
     sweep = read_sweep(options.sweep)
     ranked = rank(sweep)
     console.print(table(sweep, ranked))
-    for path in draw(sweep, ranked, options.output or options.sweep / "report"):
+    for path in draw(sweep, ranked, output):
         say(console, str(path))
 
 

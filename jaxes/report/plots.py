@@ -55,7 +55,8 @@ def curves(sweep: Sweep, ranked: list[Ranked]) -> Any:
         axes.set_title(f"the best {len(order)}; {hidden} more are not shown")
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return of the mean policy")
-    axes.legend(fontsize="small")
+    if axes.get_legend_handles_labels()[0]:  # not where all diverged
+        axes.legend(fontsize="small")
     return figure
 
 

@@ -134,7 +134,7 @@ def table(sweep: Sweep, ranked: list[Ranked]) -> Table:
             *("-" if row.values[name] is None else str(row.values[name]) for name in sweep.fields),
             str(row.num_seeds),
             number(row.iqm),
-            f"{number(row.low)} to {number(row.high)}",
+            "-" if math.isnan(row.low) else f"{number(row.low)} to {number(row.high)}",
             number(row.best),
             ", ".join(words),
         )

@@ -12,12 +12,15 @@ import numpy as np
 from pydantic import Field
 
 from jaxes.core import Problem, TrainHParams
+from jaxes.strategies import STRATEGIES
 from jaxes.sweeps.batches import Group
 from jaxes.sweeps.halving import Halving
 from jaxes.sweeps.results import Trial
 from jaxes.training.config import Config, Run, Section, validate
 from jaxes.training.config_files import ConfigError, read, set_field
 from jaxes.training.schedule import Schedule
+
+MOST_TRIALS = 100_000  # each has a directory
 
 
 class Distribution(Section):
@@ -80,18 +83,24 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepRun:
       ConfigError: a field or value, in any trial, is not allowed.
     """
     data = read(path, overrides)
-    if not isinstance(data.get("sweep"), dict):
+    if "sweep" not in data:
         raise ConfigError(f"sweep: {path} has no such section; run it with `jaxes train`")
-    section = validate(SweepSection, data["sweep"])
+    if not isinstance(data["sweep"], dict):
+        raise ConfigError(f"sweep: expected a section, got {data['sweep']!r}")
+    section = validate(SweepSection, data["sweep"], "sweep.")
     base = {name: value for name, value in data.items() if name != "sweep"}
     if section.num_seeds < 1:
         raise ConfigError(f"sweep.num_seeds: must be at least 1, got {section.num_seeds}")
+    if section.num_seeds > MOST_TRIALS:
+        raise ConfigError(f"sweep.num_seeds: at most {MOST_TRIALS}, got {section.num_seeds}")
     groups: dict[str, tuple[Run, list[Trial]]] = {}
     training: dict[str, Any] = {}
     static: dict[str, None] = {}  # names in order
     builder = _Builder()
     number = 0
     for values in assignments(section):
+        if number + section.num_seeds > MOST_TRIALS:
+            raise ConfigError(f"sweep: at most {MOST_TRIALS} trials are allowed, got more")
         config = config_of(base, values)
         run = builder.build(config, values)
         training = run.training
@@ -117,9 +126,12 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepRun:
 
 def assignments(section: SweepSection) -> Iterator[dict[str, Any]]:
     """The values by path of each configuration."""
+    if section.model_fields_set & {"grid"} and not section.grid:
+        raise ConfigError("sweep.grid: at least one field is required, got {}")
     for name, listed in section.grid.items():
         if not listed:
             raise ConfigError(f"sweep.grid.{name}: at least one value is required, got []")
+    seen = set()
     grid = [
         dict(zip(section.grid, values, strict=True))
         for values in itertools.product(*section.grid.values())
@@ -131,7 +143,11 @@ def assignments(section: SweepSection) -> Iterator[dict[str, Any]]:
                 twice += [name for name in drawn if name in explicit]
                 if twice:
                     raise ConfigError(f"sweep: {twice[0]} is given twice")
-                yield explicit | drawn | values
+                found = explicit | drawn | values
+                about = json.dumps(found, sort_keys=True)
+                if about not in seen:  # a choice is often drawn twice
+                    seen.add(about)
+                    yield found
 
 
 def samples(search: RandomSearch) -> list[dict[str, Any]]:
@@ -170,12 +186,18 @@ def config_of(base: dict[str, Any], values: Mapping[str, Any]) -> Config:
     data = copy.deepcopy(base)
     paths: set[str] = set()
     # The strategy's name first, since `*` stands for it.
-    for name, value in sorted(values.items(), key=lambda item: "*" in item[0]):
+    for name, value in sorted(values.items(), key=lambda item: item[0] != "strategy.name"):
         if name.split(".")[0] == "training":
             raise ConfigError(f"sweep: {name} is common to all trials and cannot be swept")
         strategy = data.get("strategy")
         chosen = strategy.get("name") if isinstance(strategy, dict) else None
         path = name.replace("strategy.*.", f"strategy.{chosen}.")
+        owner = path.split(".")[1] if path.startswith("strategy.") else chosen
+        if chosen in STRATEGIES and owner in STRATEGIES and owner != chosen:
+            raise ConfigError(
+                f"sweep: {name} means nothing to a trial whose strategy is {chosen}; put it into "
+                "`explicit`, beside strategy.name"
+            )
         if path in paths:
             raise ConfigError(f"sweep: {path} is given twice")
         paths.add(path)
@@ -224,8 +246,7 @@ def static_part(config: Config, run: Run) -> str:
 def _is_static(name: str, config: Config, run: Run) -> bool:
     """Whether different values of a field make programs of their own."""
     section, _, field = name.rpartition(".")
-    chosen = f"strategy.{config.resolved['strategy']['name']}"
-    if section.startswith("strategy.") and section not in (chosen, "strategy.*"):
-        return False  # of a strategy that this trial has not
-    part = run.problem if section == "problem" else run.strategy if "." in section else None
+    chosen = config.resolved["strategy"]["name"]
+    ours = section in (f"strategy.{chosen}", "strategy.*")
+    part = run.problem if section == "problem" else run.strategy if ours else None
     return part is None or field not in part.hparams._fields

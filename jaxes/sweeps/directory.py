@@ -24,6 +24,8 @@ from jaxes.training.display import number
 from jaxes.training.metrics import JsonLines, Row, read_rows
 from jaxes.training.run_dir import identity_of, open_run_dir, write_whole
 
+FILES = ("trials", "batches", "results.csv", "results.parquet", "best.yaml")
+
 
 class _Record:
     """What is known of a trial so far."""
@@ -81,6 +83,8 @@ class SweepDir:
         trials.sort(key=lambda pair: pair[1].number)
         with contextlib.ExitStack() as stack:
             if self.path is not None:
+                if not resume and not (self.path / "run.json").exists():
+                    self._refuse_files()
                 about = [[trial.seed, trial.values] for _, trial in trials]
                 identity = json.loads(json.dumps({"sweep": about} | dict(settings), default=float))
                 stack.enter_context(open_run_dir(self.path, identity, resume, config))
@@ -94,6 +98,16 @@ class SweepDir:
                 self._records.append(_Record(trial, path))
             stack.callback(self._close)
             yield
+
+    def _refuse_files(self) -> None:
+        """Raises a ValueError where somebody else's files would be replaced."""
+        assert self.path is not None
+        for name in FILES:
+            if (self.path / name).exists():
+                raise ValueError(
+                    f"run_dir: {self.path / name} exists already; resume the sweep or choose "
+                    "another directory"
+                )
 
     def batch_sizes(self, count: int) -> list[int | None]:
         """Those that the sweep began with, which its checkpoints have; None for a new one."""
@@ -171,7 +185,7 @@ class SweepDir:
         tests = [row["test/return_mean"] for row in record.tests]
         best = max(filter(is_finite, tests), default=math.nan)
         status = record.status
-        if status != "dropped" and (not is_finite(tested["return_mean"]) or record.blind):
+        if record.blind or not is_finite(tested["return_mean"]):
             status = "diverged"
         record.result = Result(
             trial=trial.number,
@@ -202,12 +216,14 @@ class SweepDir:
             return
         write_tables(self.path, self.results())
         best = self._best()
-        if best.config is not None:
+        if best is not None and best.config is not None:
             text = yaml.safe_dump(dict(best.config), sort_keys=False)
             write_whole(self.path / "best.yaml", text)
 
-    def _best(self) -> Trial:
-        """The first trial of the configuration that stands first."""
+    def _best(self) -> Trial | None:
+        """The first trial of the configuration that stands first; None where all diverged."""
+        if all(result.status == "diverged" for result in self.results()):
+            return None
         trials: dict[str, Trial] = {}
         rows: dict[str, list[dict[str, Any]]] = {}
         for record in self._records:

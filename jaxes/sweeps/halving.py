@@ -42,7 +42,7 @@ def check_halving(halving: Halving | None, trials: list[Trial], num_generations:
     check_fraction("halving.keep", halving.keep)
     check("halving.keep", halving.keep, halving.keep < 1, "less than 1")
     configurations = len({trial.configuration for trial in trials})
-    check("halving", configurations, configurations > 1, "left out where there is 1 configuration")
+    check("halving", configurations, configurations > 1, "of at least 2 configurations")
 
 
 def drop(halving: Halving, rung: int, batches: Sequence[Batch], directory: SweepDir) -> None:

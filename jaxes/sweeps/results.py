@@ -44,8 +44,8 @@ class Result(NamedTuple):
       trial: its number.
       seed: of the trial.
       values: of the swept fields.
-      status: `done`, `target` (reached), `dropped` (by halving), or `diverged`: the final test has
-        no finite value, or no member of the last generation had one.
+      status: `done`, `target` (reached), `dropped` (by halving), or `diverged`, dropped or not: the
+        final test has no finite value, or no member of the last generation had one.
       generation: generations completed.
       return_mean: return of the mean policy, averaged over fresh test episodes.
       return_std: its standard deviation over these episodes.
@@ -70,12 +70,12 @@ class Result(NamedTuple):
 
 def standing(rows: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
     """What configurations are sorted by, from the rows of their seeds: those that halving dropped
-    come last, then the interquartile mean of the returns counts, the greatest first."""
+    or that diverged come last; then the interquartile mean of the returns counts."""
     import scipy.stats  # here, since it takes half a second and most runs rank nothing
 
     middle = float(scipy.stats.trim_mean(returns_of(rows), 0.25))
-    dropped = any(row["status"] == "dropped" for row in rows)
-    return dropped, math.inf if math.isnan(middle) else -middle
+    out = any(row["status"] == "dropped" for row in rows) or not math.isfinite(middle)
+    return out, math.inf if math.isnan(middle) else -middle
 
 
 def returns_of(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:

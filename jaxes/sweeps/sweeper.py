@@ -137,10 +137,14 @@ def combinations(hparams: HParamsGrid | None) -> list[Mapping[str, float]]:
         ok = isinstance(hparams, Sequence) and len(hparams) > 0
         ok = ok and all(isinstance(row, Mapping) for row in hparams)
         check("hparams", hparams, ok, "lists by name, or a list of at least one {name: value}")
+        once = all(row not in hparams[:i] for i, row in enumerate(hparams))
+        check("hparams", hparams, once, "without repetitions")
         return list(hparams)
     for name, values in hparams.items():
-        many = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
+        many = isinstance(values, Sequence | np.ndarray | jax.Array) and not isinstance(values, str)
         check(f"hparams[{name!r}]", values, many and len(values) > 0, "a list of at least one")
+        once = len({str(value) for value in values}) == len(values)
+        check(f"hparams[{name!r}]", values, once, "without repetitions")
     return [
         dict(zip(hparams, values, strict=True)) for values in itertools.product(*hparams.values())
     ]
@@ -211,6 +215,9 @@ def run_sweep(
         plans = []
         for group, size in zip(groups, directory.batch_sizes(len(groups)), strict=True):
             plans.append(plan := make_plan(group, exact, limit, size))
+            if max_bytes is not None and size is None and plan.num_bytes > max_bytes:
+                least = f"at least {plan.num_bytes}, which one trial takes"
+                check("max_bytes", max_bytes, False, least)
             say(console, describe(plan, len(plans), len(groups)))
         directory.keep_batch_sizes([plan.batches[0].real.size for plan in plans])
         batches = [(plan, batch) for plan in plans for batch in plan.batches]

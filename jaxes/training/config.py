@@ -47,7 +47,10 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> "Config":
     """
     data = read(path, overrides)
     if "sweep" in data:
-        raise ConfigError(f"sweep: {path} describes a sweep: run it with `jaxes sweep`")
+        raise ConfigError(
+            f"sweep: {path} describes a sweep: run it with `jaxes sweep`, or take one of its "
+            "trials, such as trials/0000 in its directory"
+        )
     return Config(data)
 
 
@@ -184,8 +187,8 @@ def _in_section(section: str) -> Iterator[None]:
         raise ConfigError(f"{owner}.{error}") from error
 
 
-def validate(model: type[Section], data: dict[str, Any]) -> Any:
-    """The data as that model.
+def validate(model: type[Section], data: dict[str, Any], where: str = "") -> Any:
+    """The data as that model; `where` stands before the names of its fields.
 
     Raises:
       ConfigError: a field or value is not allowed; the message names it.
@@ -197,7 +200,8 @@ def validate(model: type[Section], data: dict[str, Any]) -> Any:
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(e, model) for e in error.errors())) from error
+        said = (where + _explain(each, model) for each in error.errors())
+        raise ConfigError("; ".join(said)) from error
 
 
 def _explain(error: Any, model: Any) -> str:
@@ -220,6 +224,8 @@ def _explain(error: Any, model: Any) -> str:
 
 def _model_at(model: Any, location: list[str]) -> Any:
     for part in location:
+        if part not in model.model_fields:
+            continue  # a key of a dict of sections
         annotation = model.model_fields[part].annotation
         model = next(kind for kind in (annotation, *get_args(annotation)) if _is_section(kind))
     return model

@@ -1,5 +1,6 @@
 """The program of a run, or of trials side by side: generations and tests, chunk by chunk."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -122,7 +123,7 @@ def summarize(test: dict[str, np.ndarray]) -> dict[str, Any]:
     returns = np.asarray(test["test/returns"], np.float64)
     return {
         "return_mean": float(returns.mean()),
-        "return_std": float(returns.std()),
+        "return_std": float(returns.std()) if np.isfinite(returns).all() else math.nan,
         "num_test_episodes": returns.size,
         "num_test_diverged": int(test.get("test/diverged", 0)),
     }

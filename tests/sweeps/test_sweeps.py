@@ -174,7 +174,7 @@ def test_a_killed_sweep_goes_on_where_it_was(finished, tmp_path, monkeypatch):
 
 
 def test_batches_change_nothing(finished, tmp_path):
-    changed = CONFIG | {"sweep": CONFIG["sweep"] | {"max_bytes": 1}}
+    changed = CONFIG | {"sweep": CONFIG["sweep"] | {"max_bytes": 30_000}}
     plan = sweep_config.load(write(tmp_path / "sweep.yaml", **changed))
     result = sweeper.run_sweep(plan.groups, plan.schedule, **plan.options)
     expected = [float(row["return_mean"]) for row in table(finished)]
@@ -318,7 +318,18 @@ def test_a_sweep_from_python_is_train_many_times(exact):
             {"grid": {"strategy.*.sigma": [1.0], "strategy.cem.sigma": [2.0]}},
             "strategy.cem.sigma is given twice",
         ),
-        ({"gird": {}}, "gird: unknown field"),
+        ({"gird": {}}, "sweep.gird: unknown field"),
+        ({"grid": {}}, "sweep.grid: at least one field is required"),
+        (
+            {"grid": {"strategy.cma_es.sigma": [1.0]}},
+            "nothing to a trial whose strategy is cem",
+        ),
+        ({"num_seeds": 10**8}, "sweep.num_seeds: at most 100000"),
+        (
+            {"random": {"num_samples": 1, "fields": {"a.b": {"normal": [0, 1]}}}},
+            "sweep.random.fields.a.b.normal: unknown field; allowed: uniform",
+        ),
+        ([1, 2], r"sweep: expected a section, got \[1, 2\]"),
         ({"num_seeds": 0}, "sweep.num_seeds: must be at least 1, got 0"),
         ({"random": {"num_samples": 0, "fields": {}}}, "num_samples: must be at least 1"),
         (
@@ -340,11 +351,50 @@ def test_bad_sweeps_are_refused(sweep, message, tmp_path):
         sweep_config.load(write(tmp_path / "sweep.yaml", sweep=sweep))
 
 
+def test_repeated_draws_are_one_configuration(tmp_path):
+    fields = {"problem.num_dims": {"choice": [2]}}
+    sweep = {
+        "random": {"num_samples": 3, "fields": fields},
+        "grid": {"strategy.*.sigma": [1.0, 1.0]},
+    }
+    plan = sweep_config.load(write(tmp_path / "sweep.yaml", sweep=sweep))
+    assert [len(group.trials) for group in plan.groups] == [1]
+
+
+@pytest.mark.parametrize("name", ["results.csv", "best.yaml", "trials"])
+def test_files_that_lie_there_are_kept(name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"{name} exists already"):
+        jaxes.sweep(
+            jaxes.problems.functions.sphere(2), jaxes.cem(16), num_generations=1, run_dir=tmp_path
+        )
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_where_all_diverge_there_is_no_best_one(tmp_path, capsys):
+    path = write(
+        tmp_path / "sweep.yaml",
+        strategy={"name": "openai_es", "population_size": 16},
+        sweep={
+            "grid": {"strategy.openai_es.learning_rate": [1e38, 1e37]},
+            "halving": {"generations": [4]},
+        },
+    )
+    run("sweep", path, "--run-dir", tmp_path / "run")
+    assert [row["status"] for row in table(tmp_path / "run")] == ["diverged"] * 2
+    assert not (tmp_path / "run" / "best.yaml").exists()
+    assert "all trials diverged" in capsys.readouterr().out
+    run("report", tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("hparams", "options", "message"),
     [
         ({"sgma": [1.0]}, {}, "'sgma' must be one of strategy.sigma"),
         ({"sigma": []}, {}, r"hparams\['sigma'\] must be a list of at least one"),
+        ({"sigma": [1.0, 1.0]}, {}, r"hparams\['sigma'\] must be without repetitions"),
+        ([{"sigma": 1.0}] * 2, {}, "hparams must be without repetitions"),
+        ({"sigma": [1.0]}, {"max_bytes": 1}, "max_bytes must be at least [0-9]+, which one trial"),
         ({"sigma": [1.0, "a"]}, {}, r"hparams\['sigma'\] must be a number, got 'a'"),
         ({"sigma": [1.0, np.nan]}, {}, r"hparams\['sigma'\] must be a number, got nan"),
         ({"sigma": [1.0], "strategy.sigma": [2.0]}, {}, r"\['strategy.sigma'\] must be given once"),
@@ -352,7 +402,7 @@ def test_bad_sweeps_are_refused(sweep, message, tmp_path):
         ({"sigma": [1.0]}, {"seed": 2**32 - 1, "num_seeds": 2}, "seed . num_seeds - 1 must be"),
         ({"sigma": [1.0, 2.0]}, {"halving": jaxes.Halving(2)}, "halving must be a Halving of a t"),
         ([], {}, "hparams must be lists by name"),
-        ({"sigma": [1.0]}, {"halving": jaxes.Halving((2,))}, "where there is 1 configuration"),
+        ({"sigma": [1.0]}, {"halving": jaxes.Halving((2,))}, "of at least 2 configurations"),
         ({"sigma": [1.0, 2.0]}, {"halving": jaxes.Halving((5,))}, "halving.generations must be"),
         ({"sigma": [1.0, 2.0]}, {"halving": jaxes.Halving((2,), 1.0)}, "keep must be less than 1"),
         ({"sigma": [1.0]}, {"num_seeds": 0}, "num_seeds must be"),
