@@ -9,7 +9,7 @@ import numpy as np
 mpl.use("agg")  # no display is needed
 import matplotlib.pyplot as plt
 
-from jaxes.report.ranking import Ranked, Sweep, interquartile_mean
+from jaxes.report.ranking import Ranked, Sweep, with_interval
 
 MOST_CURVES = 12  # of a plot; more could not be told apart
 MOST_INCHES, MOST_TICKS = 12, 15  # of an axis
@@ -46,7 +46,7 @@ def curves(sweep: Sweep, ranked: list[Ranked]) -> Any:
             continue
         steps = np.mean([steps[:length] for steps, _ in runs], axis=0)
         returns = np.array([returns[:length] for _, returns in runs])
-        bands = np.array([interquartile_mean(column) for column in returns.T])
+        bands = np.array([with_interval(column) for column in returns.T])
         label = ", ".join(f"{_short(name)}={_text(value)}" for name, value in values.items())
         (line,) = axes.plot(steps, bands[:, 0], label=label or "return")
         axes.fill_between(steps, bands[:, 1], bands[:, 2], color=line.get_color(), alpha=0.2)

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.stats
 from rich.table import Table
 
-from jaxes.sweeps.results import Result, returns_of, standing
+from jaxes.sweeps.results import Result, interquartile_mean, returns_of, standing
 from jaxes.training.display import number
 from jaxes.training.metrics import Row, read_rows
 
@@ -90,7 +90,7 @@ def rank(sweep: Sweep) -> list[Ranked]:
     ranked = []
     for values, rows in sweep.configurations():
         returns = returns_of(rows)
-        middle, low, high = interquartile_mean(returns)
+        middle, low, high = with_interval(returns)
         row = Ranked(
             values=values,
             num_seeds=len(rows),
@@ -105,16 +105,16 @@ def rank(sweep: Sweep) -> list[Ranked]:
     return [row for _, row in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def interquartile_mean(samples: np.ndarray) -> tuple[float, float, float]:
+def with_interval(samples: np.ndarray) -> tuple[float, float, float]:
     """The interquartile mean of samples [S], and the ends of its bootstrap confidence interval."""
-    middle = float(scipy.stats.trim_mean(samples, 0.25))
+    middle = float(interquartile_mean(samples))
     if samples.size < 2 or not np.isfinite(samples).all():
         return middle, math.nan, math.nan
     if np.ptp(samples) == 0:
         return middle, middle, middle
     interval = scipy.stats.bootstrap(
         (samples,),
-        lambda x, axis: scipy.stats.trim_mean(x, 0.25, axis=axis),
+        interquartile_mean,
         confidence_level=CONFIDENCE,
         n_resamples=RESAMPLES,
         method="percentile",

@@ -22,9 +22,9 @@ from jaxes.sweeps.batches import Batch, Group
 from jaxes.sweeps.results import Result, Trial, flat, is_finite, standing, write_tables
 from jaxes.training.display import number
 from jaxes.training.metrics import JsonLines, Row, read_rows
-from jaxes.training.run_dir import identity_of, open_run_dir, write_whole
+from jaxes.training.run_dir import RUN_FILES, identity_of, open_run_dir, write_whole
 
-FILES = ("trials", "batches", "results.csv", "results.parquet", "best.yaml")
+FILES = (*RUN_FILES, "trials", "batches", "results.csv", "results.parquet", "best.yaml")
 
 
 class _Record:
@@ -35,7 +35,7 @@ class _Record:
         self.path = path
         self.sink: JsonLines | None = None
         self.tests: list[Row] = []
-        self.generation = self.env_steps = self.diverged = 0
+        self.env_steps = self.diverged = 0
         self.seconds = 0.0
         self.blind = False  # whether no member of the last generation had a finite fitness
         self.status = "done"
@@ -48,7 +48,6 @@ class _Record:
             self.seconds += row["time/seconds"]
             if "test/return_mean" in row:
                 self.tests.append(row)
-        self.generation = rows[-1]["generation"]
         self.blind = not is_finite(rows[-1]["fitness/mean"])
 
 
@@ -83,11 +82,9 @@ class SweepDir:
         trials.sort(key=lambda pair: pair[1].number)
         with contextlib.ExitStack() as stack:
             if self.path is not None:
-                if not resume and not (self.path / "run.json").exists():
-                    self._refuse_files()
                 about = [[trial.seed, trial.values] for _, trial in trials]
                 identity = json.loads(json.dumps({"sweep": about} | dict(settings), default=float))
-                stack.enter_context(open_run_dir(self.path, identity, resume, config))
+                stack.enter_context(open_run_dir(self.path, identity, resume, config, FILES))
             for group, trial in trials:
                 path = None
                 if self.path is not None:
@@ -98,16 +95,6 @@ class SweepDir:
                 self._records.append(_Record(trial, path))
             stack.callback(self._close)
             yield
-
-    def _refuse_files(self) -> None:
-        """Raises a ValueError where somebody else's files would be replaced."""
-        assert self.path is not None
-        for name in FILES:
-            if (self.path / name).exists():
-                raise ValueError(
-                    f"run_dir: {self.path / name} exists already; resume the sweep or choose "
-                    "another directory"
-                )
 
     def batch_sizes(self, count: int) -> list[int | None]:
         """Those that the sweep began with, which its checkpoints have; None for a new one."""

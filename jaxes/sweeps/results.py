@@ -71,11 +71,16 @@ class Result(NamedTuple):
 def standing(rows: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
     """What configurations are sorted by, from the rows of their seeds: those that halving dropped
     or that diverged come last; then the interquartile mean of the returns counts."""
-    import scipy.stats  # here, since it takes half a second and most runs rank nothing
-
-    middle = float(scipy.stats.trim_mean(returns_of(rows), 0.25))
+    middle = float(interquartile_mean(returns_of(rows)))
     out = any(row["status"] == "dropped" for row in rows) or not math.isfinite(middle)
     return out, math.inf if math.isnan(middle) else -middle
+
+
+def interquartile_mean(samples: np.ndarray, axis: int = 0) -> Any:
+    """The mean without the least and the greatest quarter of the samples."""
+    import scipy.stats  # here, since it takes half a second and most runs rank nothing
+
+    return scipy.stats.trim_mean(samples, 0.25, axis=axis)
 
 
 def returns_of(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:

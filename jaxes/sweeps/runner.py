@@ -75,7 +75,8 @@ class Runner(NamedTuple):
     def _end_those_at(self, schedule: Schedule) -> None:
         """Trials that have reached the target end."""
         for i, trial in self.batch.each():
-            if any(map(schedule.reached, self.directory.tests_of(trial))):
+            last_test = self.directory.tests_of(trial)[-1:]  # none follows the one that reached it
+            if any(map(schedule.reached, last_test)):
                 self.batch.active[i] = False
                 self.directory.mark(trial, "target")
 

@@ -215,9 +215,8 @@ def run_sweep(
         plans = []
         for group, size in zip(groups, directory.batch_sizes(len(groups)), strict=True):
             plans.append(plan := make_plan(group, exact, limit, size))
-            if max_bytes is not None and size is None and plan.num_bytes > max_bytes:
-                least = f"at least {plan.num_bytes}, which one trial takes"
-                check("max_bytes", max_bytes, False, least)
+            fits = max_bytes is None or size is not None or plan.num_bytes <= max_bytes
+            check("max_bytes", max_bytes, fits, f"at least {plan.num_bytes}, which one trial takes")
             say(console, describe(plan, len(plans), len(groups)))
         directory.keep_batch_sizes([plan.batches[0].real.size for plan in plans])
         batches = [(plan, batch) for plan in plans for batch in plan.batches]

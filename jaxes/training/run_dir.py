@@ -93,16 +93,23 @@ def identity_of(problem: Problem, strategy: Strategy, seed: int, config: Mapping
 
 @contextlib.contextmanager
 def open_run_dir(
-    run_dir: Path, identity: dict, resume: bool, config: Mapping | None
+    run_dir: Path,
+    identity: dict,
+    resume: bool,
+    config: Mapping | None,
+    files: tuple[str, ...] = RUN_FILES,
 ) -> Iterator[Path]:
-    """Claims the directory for this process, and the run in it for this identity."""
+    """Claims the directory for this process, and the run in it for this identity.
+
+    A new run is refused where any of `files` exists.
+    """
     if run_dir.exists() and not run_dir.is_dir():
         raise ValueError(f"run_dir: {run_dir} is not a directory")
     if any(character in str(run_dir.resolve()) for character in "*?[]"):
         # Orbax globs in the path and loses a checkpoint's data without an error.
         raise ValueError(f"run_dir must be a path without *, ?, [ and ], got {str(run_dir)!r}")
     run_dir.mkdir(parents=True, exist_ok=True)
-    for path in (run_dir, *(run_dir / name for name in RUN_FILES)):
+    for path in (run_dir, *(run_dir / name for name in files)):
         if path.exists() and not os.access(path, os.W_OK):
             raise ValueError(f"run_dir: {path} is not writable")
     with (run_dir / "lock").open("a") as lock:
@@ -110,9 +117,11 @@ def open_run_dir(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"run_dir: {run_dir} is in use by another process") from error
-        if not resume and any((run_dir / name).exists() for name in RUN_FILES):
+        found = [name for name in files if (run_dir / name).exists()]
+        if found and not resume:
             raise ValueError(
-                f"run_dir: {run_dir} already holds a run; resume it or choose another directory"
+                f"run_dir: {run_dir} already holds a run ({found[0]} exists already); resume it or "
+                "choose another directory"
             )
         about = run_dir / "run.json"
         if about.exists():
