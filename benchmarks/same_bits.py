@@ -14,13 +14,13 @@ commits   both commits: all that both have must be equal, by its newest name (`R
 devices   in each commit, numbers of devices, where they are not to matter
 cut       in each commit, a run that was cut and resumed, and one that was not
 
-Recordings of commits are kept in `--recordings`, so that a second run only runs what is new; all
-are new when `recorded_cases.py` or jax has changed. Exits with 1 where anything differs or fails.
+Recordings of commits are kept in `--recordings`, by jax's version and `VERSION`, so that a second
+run only runs what is new. The same commit twice compares devices and cuts alone. Exits with 1 where
+anything differs or fails.
 """
 
 import argparse
 import contextlib
-import hashlib
 import json
 import subprocess
 import sys
@@ -33,7 +33,8 @@ import commits
 import jax
 import machine
 
-SCRIPT = Path(__file__).with_name("recorded_cases.py")
+SCRIPT = "recorded_cases.py"
+VERSION = 1  # raised when a case, or what is recorded of it, comes to be another
 TIMEOUT = 1800  # seconds of one process
 SHOWN = 6  # names on the terminal; the JSON has all
 # Old names and what they are called now, as they occur anywhere in the names of a recording.
@@ -103,7 +104,7 @@ class Side:
 
     def recording(self, case: str, variant: Variant) -> Record:
         """Raises a RuntimeError where the case fails."""
-        about = hashlib.sha256(SCRIPT.read_bytes() + jax.__version__.encode()).hexdigest()[:12]
+        about = f"{VERSION}-jax-{jax.__version__}"
         file = f"{case}-{variant.devices}{'-cut' * variant.cut}.json"
         path = self._commit and self._kept / about / self._commit / file
         if path and path.exists():
@@ -118,7 +119,7 @@ class Side:
         environment = commits.environment(self.tree(), self._kept / "compiled")
         with tempfile.TemporaryDirectory(prefix="jaxes-record-") as folder:
             for part in ("half", "rest") if variant.cut else ("whole",):
-                words = commits.command(SCRIPT.name, case, variant.devices, part, folder)
+                words = commits.command(SCRIPT, case, variant.devices, part, folder)
                 done = subprocess.run(
                     words, env=environment, cwd=folder, capture_output=True, timeout=TIMEOUT
                 )

@@ -208,7 +208,8 @@ def main() -> None:
     old = commits.full_hash(options.old)
     new = "the working tree" if options.new is None else commits.full_hash(options.new)
     again = options.again or options.new is None  # a folder may have changed
-    rows = Rows(options.output, {"old": old, "new": new}, again)
+    about = {"old": old, "new": new, "cpu_devices": len(os.sched_getaffinity(0))}
+    rows = Rows(options.output, about, again)
     with contextlib.ExitStack() as stack:
         trees = {"old": stack.enter_context(commits.worktree(old))}
         if options.new_tree:
