@@ -117,6 +117,13 @@ def all_sum(tree: Any) -> Any:
     return jax.lax.psum(tree, AXIS) if num_devices() > 1 else tree
 
 
+def collect(tree: Any) -> Any:
+    """All rows of a tree, each of which is zero on all devices but one: the sum is exact."""
+    flags = jax.tree.map(lambda leaf: leaf.dtype == bool, tree)
+    numbers = jax.tree.map(lambda leaf, flag: leaf.astype(jnp.int32) if flag else leaf, tree, flags)
+    return jax.tree.map(lambda leaf, flag: leaf > 0 if flag else leaf, all_sum(numbers), flags)
+
+
 def divide(pending: Array) -> Array:
     """This device's share of the jobs that are pending: bool `[J]` on all devices -> bool `[J]`.
 

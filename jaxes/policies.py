@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -26,16 +27,23 @@ class Policy(NamedTuple):
 
     Attributes:
       init: `(key) -> params`.
-      initial_state: the memory at the start of an episode, a pytree.
+      initial_state: the memory at the start of an episode: a pytree, or `(key) -> pytree`, of a
+        key that differs between episodes and is the same for all members.
       apply: `(params, policy_state, observation) -> (action, policy_state)`, one episode's step.
     """
 
     init: Callable[[Array], Params]
-    initial_state: PolicyState
+    initial_state: PolicyState | Callable[[Array], PolicyState]
     apply: Callable[[Params, PolicyState, Array], tuple[Array, PolicyState]]
 
 
 PolicyFactory = Callable[[int, int], Policy]  # (observation_size, action_size) -> Policy
+
+
+def initial_state(policy: Policy, key: Array) -> PolicyState:
+    """The memory at the start of the episode of this key."""
+    state = policy.initial_state
+    return jax.tree.map(jnp.asarray, state(key) if callable(state) else state)
 
 
 def _last_layer(size: int) -> nn.Dense:

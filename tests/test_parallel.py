@@ -19,8 +19,9 @@ import jaxes
 from jaxes import parallel
 from jaxes.problems import functions
 from jaxes.environment import Environment
-from jaxes.lanes import Width
-from jaxes.rollout import Context, Jobs, rollout
+from jaxes.rollouts.lanes import Jobs
+from jaxes.rollouts.width import Width
+from adapters import Context, rollout
 
 count = int(sys.argv[1])
 assert jaxes.use_cpu_devices(count) == count

@@ -65,7 +65,7 @@ def brax(
       num_test_episodes: fresh episodes in a test of the mean.
       num_lanes: episodes simulated side by side on a device; by default what suits the kind of
         device, and `tune` measures what suits this one when the problem is made (see
-        `jaxes.problems.tuning`), once for each environment and policy. On CPU it does not show in
+        `jaxes.rollouts.tuning`), once for each environment and policy. On CPU it does not show in
         the results (see `jaxes.use_cpu_devices`).
 
     Raises:

@@ -13,11 +13,18 @@ from jax.flatten_util import ravel_pytree
 from jaxes.checks import check, check_count, check_number, check_positive
 from jaxes.core import TEST, TRAIN, Evaluation, Population, Problem
 from jaxes.environment import Environment, observation_size
-from jaxes.lanes import Width, suitable_lanes
 from jaxes.policies import Params, Policy, PolicyFactory, PolicyState
-from jaxes.problems.observations import ObservationStatistics, deviation, merge, no_observations
-from jaxes.problems.tuning import tuned_lanes
-from jaxes.rollout import Context, Episode, Jobs, rollout
+from jaxes.problems.observations import (
+    Normalizer,
+    ObservationStatistics,
+    merge,
+    no_observations,
+    std,
+)
+from jaxes.rollouts.episodes import Context, Episode, Moments, make_simulation
+from jaxes.rollouts.lanes import Jobs, rollout
+from jaxes.rollouts.tuning import tuned_lanes
+from jaxes.rollouts.width import Width, suitable_lanes
 from jaxes.trials import of_trial, pooled
 
 Lanes = int | Literal["tune"] | None
@@ -29,7 +36,7 @@ class HParams(NamedTuple):
 
 
 class State(NamedTuple):
-    observations: ObservationStatistics
+    observations: ObservationStatistics | None  # None where they are not normalized
     hparams: HParams
 
 
@@ -37,9 +44,7 @@ class Actor(NamedTuple):
     """What one job acts with: the policy's parameters, and how observations are normalized."""
 
     params: Params
-    mean: Array
-    deviation: Array
-    clip: Array
+    normalizer: Normalizer | None
 
 
 def policy_search(
@@ -84,7 +89,7 @@ def policy_search(
         episode_length=episode_length,
         num_episodes=num_episodes,
         num_test_episodes=num_test_episodes,
-        normalize_observations=normalize_observations,
+        num_observations=num_observations if normalize_observations else None,
         num_lanes=tuned_lanes(environment, network) if num_lanes == "tune" else None,
         required_lanes=num_lanes if isinstance(num_lanes, int) else None,
     )
@@ -92,7 +97,7 @@ def policy_search(
 
     def init(key: Array, hparams: HParams = defaults) -> State:
         return State(
-            observations=no_observations(num_observations),
+            observations=no_observations(num_observations) if normalize_observations else None,
             hparams=jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), hparams),
         )
 
@@ -116,7 +121,7 @@ class _PolicySearch:
     episode_length: int
     num_episodes: int
     num_test_episodes: int
-    normalize_observations: bool
+    num_observations: int | None  # None where they are not normalized
     num_lanes: int | None
     required_lanes: int | None
 
@@ -136,21 +141,30 @@ class _PolicySearch:
         def episode_keys(key: Array) -> Array:
             return jax.vmap(partial(jax.random.fold_in, key))(episodes)
 
-        results, utilization = rollout(
+        simulation = make_simulation(
             self.environment,
             self.act,
-            self.network.initial_state,
+            self.network,
+            episode_length=self.episode_length,
+            num_observations=self.num_observations,
+        )
+        results = rollout(
+            simulation,
             Jobs(
                 pending=(phase == phases[:, None]).reshape(-1),
                 keys=jax.vmap(episode_keys)(keys).reshape(-1),
                 episode=(trials[:, None] * episodes.size + episode).reshape(-1),
                 context=partial(self.context, populations, problem_states),
             ),
-            width=Width.of(self.lanes(num_trials * num_train_jobs)),
-            episode_length=self.episode_length,
+            Width.of(self.lanes(num_trials * num_train_jobs)),
         )
-        results = jax.tree.map(lambda x: x.reshape(num_trials, num_jobs, *x.shape[1:]), results)
-        return jax.vmap(self.judge, in_axes=(0, 0, None))(problem_states, results, utilization)
+        steps = jnp.sum(results.outcomes.length.astype(jnp.float32))
+        utilization = steps / jnp.maximum(results.lane_steps, 1)
+        episodes, moments = jax.tree.map(
+            lambda leaf: leaf.reshape(num_trials, num_jobs, *leaf.shape[1:]), results[:2]
+        )
+        judge = jax.vmap(self.judge, in_axes=(0, 0, 0, None))
+        return judge(problem_states, episodes, moments, utilization)
 
     def lanes(self, num_jobs: int) -> int:
         """How many lanes a device has."""
@@ -163,14 +177,13 @@ class _PolicySearch:
     def act(
         self, actor: Actor, policy_state: PolicyState, observation: Array
     ) -> tuple[Array, PolicyState]:
-        if self.normalize_observations:
-            observation = (observation - actor.mean) / actor.deviation
-            observation = jnp.clip(observation, -actor.clip, actor.clip)
+        if actor.normalizer is not None:
+            observation = actor.normalizer(observation)
         return self.network.apply(actor.params, policy_state, observation)
 
     def context(self, populations: Population, problem_states: State, jobs: Array) -> Context:
         """What jobs [M] act with; numbers beyond the last job stand for none."""
-        num_trials = problem_states.observations.number.size
+        num_trials = jnp.size(problem_states.hparams.observation_clip)
         num_jobs = populations.size * self.num_episodes + self.num_test_episodes
         real = jobs < num_trials * num_jobs
         first = jnp.min(jobs) // num_jobs
@@ -187,14 +200,18 @@ class _PolicySearch:
             mean = populations.mean
             found = jnp.zeros((jobs.size, mean.shape[-1]), mean.dtype)
             found = jax.lax.fori_loop(jnp.min(trial), jnp.max(trial) + 1, fill, found)
-        observations, hparams = of_trial(problem_states, trial)
-        actor = Actor(
-            params=jax.vmap(self.unravel)(found),
-            mean=observations.mean,
-            deviation=deviation(observations),
-            clip=hparams.observation_clip,
+        normalizer = self.normalizer(of_trial(problem_states, trial))
+        return Context(
+            Actor(jax.vmap(self.unravel)(found), normalizer),
+            center=None if normalizer is None else normalizer.mean,
+            discount=jnp.ones(jobs.size, jnp.float32),
         )
-        return Context(actor, centre=observations.mean)
+
+    def normalizer(self, problem_state: State) -> Normalizer | None:
+        observations, hparams = problem_state
+        if observations is None:
+            return None
+        return Normalizer(observations.mean, std(observations), hparams.observation_clip)
 
     def solutions(self, population: Population, job: Array) -> Array:
         """The parameter vectors [M, D] of these jobs [M] of one trial."""
@@ -202,11 +219,18 @@ class _PolicySearch:
         members = population(jnp.minimum(job // self.num_episodes, population.size - 1))
         return jnp.where(is_test[:, None], population.mean, members)
 
-    def judge(self, problem_state: State, results: Episode, utilization: Array) -> Evaluation:
+    def judge(
+        self, problem_state: State, episodes: Episode, moments: Moments, utilization: Array
+    ) -> Evaluation:
         """What the episodes [J] of one trial come to."""
-        num_train_jobs = results.length.size - self.num_test_episodes
-        train = jax.tree.map(lambda leaf: leaf[:num_train_jobs], results)
-        score = train.total_reward - problem_state.hparams.alive_bonus * train.length
+        num_train_jobs = episodes.length.size - self.num_test_episodes
+        train = jax.tree.map(lambda leaf: leaf[:num_train_jobs], episodes)
+        test = jax.tree.map(lambda leaf: leaf[num_train_jobs:], episodes)
+        observations, hparams = problem_state
+        if observations is not None:
+            train_moments = Moments(*(leaf[:num_train_jobs] for leaf in moments))
+            observations = merge(observations, train, train_moments)
+        score = train.total_reward - hparams.alive_bonus * train.length
         score = jnp.where(train.diverged, jnp.nan, score)
         returns = jnp.where(train.diverged, jnp.nan, train.total_reward)
         returns = returns.reshape(-1, self.num_episodes).mean(axis=1)
@@ -217,11 +241,11 @@ class _PolicySearch:
             "rollout/episode_length": train.length.mean(),
             "rollout/diverged": train.diverged.sum(),
             "rollout/utilization": utilization,
-            "test/returns": results.total_reward[num_train_jobs:],
-            "test/diverged": results.diverged[num_train_jobs:].sum(),
+            "test/returns": test.total_reward,
+            "test/diverged": test.diverged.sum(),
         }
         return Evaluation(
             fitness=score.reshape(-1, self.num_episodes).mean(axis=1),
-            problem_state=State(merge(problem_state.observations, train), problem_state.hparams),
+            problem_state=State(observations, hparams),
             metrics=metrics,
         )

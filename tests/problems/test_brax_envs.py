@@ -56,7 +56,7 @@ def test_episodes_are_those_of_the_bare_environment():
             evaluation.fitness[member], np.mean(returns - lengths), rtol=1e-3, atol=1e-3
         )
     assert evaluation.metrics["rollout/env_steps"] == steps
-    assert evaluation.problem_state.observations.number == steps
+    assert evaluation.problem_state.observations.count == steps
 
 
 def test_what_brax_prints_and_writes_is_kept_away(tmp_path):

@@ -6,14 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from adapters import Context, Episode, merge, rollout
 
 import jaxes
 from jaxes.core import TEST, TRAIN, Population
 from jaxes.environment import Environment
-from jaxes.lanes import Width
-from jaxes.problems.observations import ObservationStatistics, deviation, merge
+from jaxes.problems.observations import ObservationStatistics, std
 from jaxes.problems.policy_search import policy_search
-from jaxes.rollout import Context, Episode, Jobs, Moments, rollout
+from jaxes.rollouts.episodes import Moments
+from jaxes.rollouts.lanes import Jobs
+from jaxes.rollouts.width import Width
 
 EPISODE_LENGTH = 20
 
@@ -257,16 +259,16 @@ def test_observation_statistics_are_those_of_all_observations():
     rng = np.random.default_rng(0)
     generations = [rng.normal(5, 3, size=(n, 2)).astype(np.float32) for n in (30, 7, 400)]
     statistics = ObservationStatistics(jnp.zeros(()), jnp.zeros(2), jnp.zeros(2))
-    np.testing.assert_array_equal(deviation(statistics), [1, 1])
+    np.testing.assert_array_equal(std(statistics), [1, 1])
     for observations in generations:
         deviations = observations - np.asarray(statistics.mean)
         statistics = merge(statistics, one_step_episodes(deviations))
     everything = np.concatenate(generations)
     np.testing.assert_allclose(statistics.mean, everything.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(
-        statistics.squared_deviations / statistics.number, everything.var(axis=0), rtol=1e-4
+        statistics.sum_squares / statistics.count, everything.var(axis=0), rtol=1e-4
     )
-    np.testing.assert_allclose(deviation(statistics), everything.std(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(std(statistics), everything.std(axis=0), rtol=1e-4)
 
 
 def test_normalization_reaches_the_policy():
@@ -280,7 +282,7 @@ def test_normalization_reaches_the_policy():
     first = problem.evaluate(key, population, problem_state)
     second = problem.evaluate(key, population, first.problem_state)
     assert not np.allclose(first.fitness, second.fitness)
-    assert second.problem_state.observations.number == 2 * first.problem_state.observations.number
+    assert second.problem_state.observations.count == 2 * first.problem_state.observations.count
 
 
 @pytest.mark.parametrize("field", ["episode_length", "num_episodes", "num_lanes"])

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 import jaxes
-from jaxes.lanes import suitable_lanes
-from jaxes.problems import tuning
+from jaxes.rollouts import tuning
+from jaxes.rollouts.width import suitable_lanes
 from jaxes.training import config
 from jaxes.training.config_files import ConfigError
 

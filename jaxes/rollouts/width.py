@@ -1,4 +1,4 @@
-"""How many episodes a device handles at once: what was measured to be fast (docs/decisions.md)."""
+"""How many jobs a device handles at once: what was measured to be fast (docs/decisions.md)."""
 
 from typing import NamedTuple
 
@@ -37,12 +37,12 @@ class Width(NamedTuple):
         return cls(lanes, refill=min(lanes, 4), tail=tail, block=BLOCK)
 
 
-def suitable_lanes(num_jobs: int, most: int | None = None) -> int:
+def suitable_lanes(num_jobs: int, maximum: int | None = None) -> int:
     """As many lanes as a device's share of the jobs fills in equal rounds, up to eights.
 
-    There are at most `most`, by default `LANES`.
+    There are at most `maximum`, by default `LANES`.
     """
-    most = most or LANES.get(jax.default_backend(), 1024)
+    maximum = maximum or LANES.get(jax.default_backend(), 1024)
     share = -(-num_jobs // parallel.num_devices())
-    rounds = -(-share // most)
+    rounds = -(-share // maximum)
     return -(-share // rounds // 8) * 8

@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from jax import Array
 
 from jaxes import parallel
 from jaxes.environment import Environment
-from jaxes.policies import Policy
+from jaxes.policies import Policy, initial_state
 
 CANDIDATES = {"cpu": (32, 64, 128, 256)}
 ACCELERATOR_CANDIDATES = (1024, 4096, 16384)
@@ -29,21 +30,21 @@ def tuned_lanes(environment: Environment, network: Policy) -> int:
     devices = jax.local_devices()
     params = jax.eval_shape(network.init, jax.random.key(0))
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    about = f"{environment.name}, {size} parameters, {len(devices)} {devices[0].device_kind}, jax "
-    about += jax.__version__
+    key = f"{environment.name}, {size} parameters, {len(devices)} {devices[0].device_kind}, jax "
+    key += jax.__version__
     folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     path = Path(folder) / "lanes.json" if folder else None
     known = json.loads(path.read_text()) if path and path.exists() else {}
-    if about not in known:
+    if key not in known:
         candidates = CANDIDATES.get(jax.default_backend(), ACCELERATOR_CANDIDATES)
         rates = {lanes: steps_per_second(environment, network, lanes) for lanes in candidates}
-        known[about] = max(rates, key=rates.__getitem__)
+        known[key] = max(rates, key=rates.__getitem__)
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             written = path.with_suffix(".new")
             written.write_text(json.dumps(known, indent=1) + "\n")
             written.replace(path)
-    return known[about]
+    return known[key]
 
 
 def steps_per_second(environment: Environment, network: Policy, lanes: int) -> float:
@@ -54,9 +55,7 @@ def steps_per_second(environment: Environment, network: Policy, lanes: int) -> f
         keys = jax.random.split(jax.random.fold_in(key, parallel.device_index()), lanes)
         env_state, observation = jax.vmap(environment.reset)(keys)
         params = jax.vmap(network.init)(keys)
-        memory = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (lanes, *leaf.shape)), network.initial_state
-        )
+        memory = jax.vmap(partial(initial_state, network))(keys)
 
         def step(_: Array, carry: Any) -> Any:
             env_state, observation, memory, total = carry

@@ -1,0 +1,1 @@
+"""Jobs on lanes (`lanes`, `tail`, `width`), and what an episode is (`episodes`)."""

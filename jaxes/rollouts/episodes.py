@@ -1,0 +1,146 @@
+"""What an episode is: a policy acts in an environment until it ends, and this is added up.
+
+    state, observation = environment.reset(key);  memory = policy's initial state
+    until done, or diverged, or after episode_length steps:
+        action, memory = act(params, memory, observation)
+        state, observation, reward, done = environment.step(state, action)
+        total_reward += reward;  discounted_return += γ^length · reward;  length += 1
+
+Written for one episode; `make_simulation` makes of it what the lanes run.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxes.environment import Environment, EnvState
+from jaxes.policies import Policy, PolicyState, initial_state
+from jaxes.rollouts.lanes import Simulation
+
+Act = Callable[[Any, PolicyState, Array], tuple[Array, PolicyState]]
+
+
+class Episode(NamedTuple):
+    """One episode's outcome, complete or so far.
+
+    It ended by itself where it is neither diverged nor truncated.
+
+    Attributes:
+      total_reward: float32 [], the return.
+      discounted_return: float32 [], Σ γ^t r_t.
+      length: int32 [], steps.
+      diverged: bool [], whether the physics left the finite numbers; the episode ended there.
+      truncated: bool [], whether it was cut at `episode_length`, while it could have gone on.
+    """
+
+    total_reward: Array
+    discounted_return: Array
+    length: Array
+    diverged: Array
+    truncated: Array
+
+    @classmethod
+    def none(cls) -> "Episode":
+        """Before the first step."""
+        zero, no = jnp.zeros((), jnp.float32), jnp.zeros((), bool)
+        return cls(zero, zero, jnp.zeros((), jnp.int32), diverged=no, truncated=no)
+
+
+class Moments(NamedTuple):
+    """Sums over the observations x that a policy acted on, about their center c: Σ(x-c) [O] and
+    Σ(x-c)² [O]."""
+
+    first: Array
+    second: Array
+
+    @classmethod
+    def none(cls, num_observations: int) -> "Moments":
+        """Before the first step."""
+        zeros = jnp.zeros(num_observations, jnp.float32)
+        return cls(zeros, zeros)
+
+
+class Context(NamedTuple):
+    """What an episode acts with, as long as it runs.
+
+    Attributes:
+      params: what `act` is given: a policy's parameters, and whatever else differs between jobs.
+      center: `[O]`, about which moments are taken (near their mean, for precision); None where no
+        moments are wanted.
+      discount: float32 [], γ.
+    """
+
+    params: Any
+    center: Array | None
+    discount: Array
+
+
+class State(NamedTuple):
+    """Where an episode is; `weight` is γ^length."""
+
+    env_state: EnvState
+    observation: Array
+    policy_state: PolicyState
+    weight: Array
+
+
+def make_simulation(
+    environment: Environment,
+    act: Act,
+    policy: Policy,
+    *,
+    episode_length: int,
+    num_observations: int | None = None,
+) -> Simulation:
+    """What the lanes run for a policy in an environment; its contexts are `Context`.
+
+    Args:
+      environment: the physics.
+      act: `(params, policy_state, observation [O]) -> (action [A], policy_state)`, of one job.
+      policy: whose memory an episode starts with.
+      episode_length: an episode ends after this many steps.
+      num_observations: O, if the moments of observations are to be tallied.
+    """
+
+    def start(key: Array) -> State:
+        env_state, observation = environment.reset(key)
+        policy_state = initial_state(policy, jax.random.fold_in(key, 1))
+        return State(env_state, observation, policy_state, weight=jnp.ones((), jnp.float32))
+
+    def step(
+        context: Context, state: State, episode: Episode, tally: Any
+    ) -> tuple[State, Episode, Any, Array]:
+        action, policy_state = act(context.params, state.policy_state, state.observation)
+        env_state, observation, reward, done = environment.step(state.env_state, action)
+
+        diverged = ~(jnp.isfinite(reward) & jnp.all(jnp.isfinite(observation)))
+        reward = jnp.where(diverged, 0, reward).astype(jnp.float32)
+        length = episode.length + 1
+        cut = length >= episode_length
+        so_far = Episode(
+            total_reward=episode.total_reward + reward,
+            discounted_return=episode.discounted_return + state.weight * reward,
+            length=length,
+            diverged=diverged,
+            truncated=cut & ~done & ~diverged,
+        )
+        if context.center is not None:
+            tally = _add(tally, state.observation, context.center)
+        state = State(env_state, observation, policy_state, state.weight * context.discount)
+        return state, so_far, tally, done | diverged | cut
+
+    return Simulation(
+        start=jax.vmap(start),
+        step=jax.vmap(step),
+        outcome=Episode.none(),
+        tally=() if num_observations is None else Moments.none(num_observations),
+    )
+
+
+def _add(moments: Moments, observation: Array, center: Array) -> Moments:
+    observed = jnp.isfinite(observation)  # always, unless the reset itself diverged
+    difference = jnp.where(observed, observation - center, 0).astype(jnp.float32)
+    return Moments(moments.first + difference, moments.second + difference**2)

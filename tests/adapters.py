@@ -1,0 +1,50 @@
+"""Earlier forms of what tests call, on top of what is there now."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from jaxes.policies import Policy
+from jaxes.problems import observations
+from jaxes.rollouts import episodes, lanes
+
+
+def Context(params, center):  # noqa: N802
+    """What jobs [M] act with, undiscounted."""
+    return episodes.Context(params, center, jnp.ones(center.shape[0]))
+
+
+class Episode(NamedTuple):
+    """An outcome with its tally."""
+
+    total_reward: Any
+    length: Any
+    diverged: Any
+    moments: Any
+
+
+class RolloutResult(NamedTuple):
+    episodes: Episode
+    utilization: Any
+
+
+def rollout(environment, act, initial_policy_state, jobs, *, width, episode_length):
+    """`lanes.rollout` of an environment and a policy."""
+    policy = Policy(init=None, initial_state=initial_policy_state, apply=None)
+    num_observations = jobs.context(jnp.zeros(1, jnp.int32)).center.shape[1]
+    simulation = episodes.make_simulation(
+        environment,
+        act,
+        policy,
+        episode_length=episode_length,
+        num_observations=num_observations,
+    )
+    outcomes, moments, lane_steps = lanes.rollout(simulation, jobs, width)
+    done = Episode(outcomes.total_reward, outcomes.length, outcomes.diverged, moments)
+    useful_steps = jnp.sum(outcomes.length.astype(jnp.float32))
+    return RolloutResult(done, useful_steps / jnp.maximum(lane_steps, 1))
+
+
+def merge(statistics, done):
+    """`observations.merge` of outcomes with their tallies."""
+    return observations.merge(statistics, done, done.moments)
