@@ -28,7 +28,7 @@ import machine
 import jaxes
 from jaxes import parallel
 from jaxes.core import TRAIN, TrainState
-from jaxes.problems.brax_envs import brax_environment
+from jaxes.environments import brax as brax_environment
 
 BATCHES = (64, 128, 256)
 CEILING_SECONDS = 0.5

@@ -31,7 +31,7 @@ import machine
 import numpy as np
 
 import jaxes
-from jaxes import parallel
+from jaxes import core, parallel
 from jaxes.sweeps import batches, results, sweeper
 from jaxes.training.program import compile_chunk, of_run
 from jaxes.training.trainer import keys_of
@@ -72,7 +72,7 @@ def one_sweep(problem: jaxes.Problem, strategy: jaxes.Strategy, trials: int) -> 
 def singles() -> dict:
     problem, strategy = hopper()
     together = one_sweep(problem, strategy, TRIALS)
-    step = of_run(jaxes.make_update_step(strategy, problem))
+    step = of_run(core.make_generation(strategy, problem))
 
     def start(key: jax.Array, sigma: float) -> jaxes.TrainState:
         hparams = jaxes.TrainHParams(strategy.hparams._replace(sigma=sigma), problem.hparams)
@@ -86,7 +86,7 @@ def singles() -> dict:
     for sigma in together["sigmas"]:
         state, _, _ = program(run_key, begin(init_key, sigma), GENERATIONS, True)
         _, _, test = program(test_key, state, 0, True)
-        returns.append(float(np.asarray(test["test/returns"], np.float64).mean()))
+        returns.append(float(np.asarray(test.returns, np.float64).mean()))
     alone = time.monotonic() - started
     same = sum(a == b for a, b in zip(returns, together["returns"], strict=True))
     physics = together["seconds"] - together["compile_seconds"]

@@ -31,7 +31,7 @@ import optax
 import jaxes
 from jaxes import parallel
 from jaxes.core import TRAIN
-from jaxes.problems import brax_envs
+from jaxes.environments import brax_envs
 
 EPISODE_LENGTH = 1000
 HIDDEN = (32, 32)
@@ -134,7 +134,7 @@ def evosax_es(env_name: str, population: int, turn: Turn) -> None:
     from evosax.algorithms import Open_ES
     from evosax.problems import BraxProblem
 
-    action_size = brax_envs.brax_environment(env_name, "spring").action_size
+    action_size = brax_envs.brax(env_name, "spring").action_size
     problem = BraxProblem(env_name, Policy(action_size), episode_length=EPISODE_LENGTH)
     key = jax.random.key(0)
     solution = problem.sample(key)

@@ -1,19 +1,20 @@
 """jaxes: evolution strategies on accelerators, in JAX. Start reading in `jaxes/core.py`."""
 
 from jaxes import clock as clock  # first: it reads the time
-from jaxes import gaussian, optimizers, policies, problems, weights
+from jaxes import environments, gaussian, optimizers, policies, problems, weights
 from jaxes.core import (
     Evaluation,
     Population,
     Problem,
     Strategy,
+    Tests,
     TrainHParams,
     TrainState,
     init,
     make_update_step,
     run,
 )
-from jaxes.environment import Environment
+from jaxes.environments import Environment
 from jaxes.optimize import Result, Termination, maximize, minimize
 from jaxes.parallel import make_mesh, use_cpu_devices
 from jaxes.strategies import STRATEGIES
@@ -44,12 +45,14 @@ __all__ = [
     "Strategy",
     "SweepResult",
     "Termination",
+    "Tests",
     "TrainHParams",
     "TrainResult",
     "TrainState",
     "ars",
     "cem",
     "cma_es",
+    "environments",
     "gaussian",
     "genetic",
     "init",

@@ -292,7 +292,7 @@ def _list(options: Any, console: Console) -> None:
             print(f"  {name:26s}{text}")
 
     show("strategies", {name: _first_line(make) for name, make in jaxes.STRATEGIES.items()})
-    show("environments (problem.name: brax)", jaxes.problems.ENVIRONMENTS)
+    show("environments (problem.name: brax)", jaxes.environments.BRAX_ENVIRONMENTS)
     problems = {name: _first_line(make) for name, make in jaxes.problems.PROBLEMS.items()}
     show("problems (problem.name)", problems)
     show("configs", {path.stem: config_files.comment(path) for path in config_files.bundled()})

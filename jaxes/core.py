@@ -1,13 +1,19 @@
 """The whole system on one page: what a strategy is, what a problem is, and the update step.
 
 A strategy moves a search distribution over parameter vectors; a problem says how good a vector is.
-One generation is three moves, and `make_update_step` writes them down:
+One generation is three moves, and `make_generation` writes them down:
 
     ask       population = members of the distribution, a function of (key, member)
     evaluate  fitness    = the problem's verdict on each member
     tell      state      = the distribution moved by that fitness
 
-Shapes: N is the population size, D the number of parameters. Fitness is maximized.
+Fitness is maximized. Letters, here and everywhere, of shapes `[N, D]`:
+
+    N  members of the population     D  dimensions: parameters of a solution
+    M  some of the members, or jobs  P  parents
+    E  test episodes                 T  trials of a sweep, side by side
+    J  jobs: episodes in a queue     K  keys that jobs start from
+    L  lanes, which run jobs         O, A  numbers of an observation, of an action
 
 The key is the population: member i is a pure function of (key, i), so a population is never stored.
 Whoever holds the key can rebuild any part of it, as `tell` does from the same key as `ask`
@@ -16,7 +22,7 @@ Whoever holds the key can rebuild any part of it, as `tell` does from the same k
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -29,6 +35,7 @@ from jaxes.checks import check, check_count
 
 State = Any  # a pytree of arrays; each strategy and each problem has its own
 HParams = Any  # a NamedTuple of numbers: all traced, so that a sweep is a vmap over them
+UpdateStep = Callable[..., tuple["TrainState", dict[str, Array]]]  # see `make_update_step`
 
 TRAIN, TEST, IDLE = 0, 1, 2  # what a call of the update step is for
 
@@ -42,6 +49,7 @@ class Strategy(NamedTuple):
       tell: `(key, state, fitness [N]) -> state`, with the key that `ask` had.
       hparams: the defaults that the factory was given.
       population_size: N, the number of members evaluated in a generation.
+      spec: what a config says of it, or None (see `jaxes.specs`).
 
     Every state has the field `mean [D]`, the point that the strategy would answer with.
     """
@@ -51,6 +59,16 @@ class Strategy(NamedTuple):
     tell: Callable[[Array, State, Array], State]
     hparams: HParams
     population_size: int
+    spec: Mapping[str, Any] | None = None
+
+
+class Tests(NamedTuple):
+    """The test episodes [E] of the population's mean."""
+
+    returns: Array  # undiscounted; of one that diverged, as far as it got
+    length: Array  # steps
+    diverged: Array  # bool: the simulation left the finite numbers
+    truncated: Array  # bool: cut at its bound, while it could have gone on
 
 
 class Evaluation(NamedTuple):
@@ -59,21 +77,22 @@ class Evaluation(NamedTuple):
     Attributes:
       fitness: `[N]`, maximized. NaN marks a member that could not be judged; it ranks worst.
       problem_state: the problem's state for the next generation.
-      metrics: scalars by name (`group/name`), and `test/returns [T]`, the mean's test episodes.
+      metrics: scalars by name (`group/name`).
+      tests: of the mean, where that was asked for; zeros otherwise.
     """
 
     fitness: Array
     problem_state: State
     metrics: dict[str, Array]
+    tests: Tests | None = None
 
 
 class Evaluate(Protocol):
     """`(key, population, problem_state, phase=TRAIN) -> Evaluation`.
 
-    Where `phase` (possibly traced) is `TEST`, the population's mean is judged in fresh episodes
-    instead of the members, and only `metrics["test/returns"]` is meaningful; where it is `IDLE`,
-    nothing needs to be judged. It is an argument, not functions of their own, so that all are the
-    same compiled physics.
+    Where `phase` (possibly traced) is `TEST`, the population's mean is judged in fresh episodes in
+    the members' place, and only `tests` counts; where it is `IDLE`, nothing needs to be judged. It
+    is an argument, so that all are the same compiled physics.
     """
 
     def __call__(
@@ -89,30 +108,31 @@ class Problem(NamedTuple):
       evaluate: see `Evaluate`.
       initial_mean: `(key) -> mean [D]`, where the search starts.
       hparams: the defaults that the factory was given.
+      environment: of a policy search, its `jaxes.Environment`.
+      policy: of a policy search, `(mean [D], problem_state) -> Policy`, whose `init` gives these
+        parameters; from raw observations it gives what `environment.step` takes.
+      spec: what a config says of it, or None (see `jaxes.specs`).
     """
 
     init: Callable[..., State]
     evaluate: Evaluate
     initial_mean: Callable[[Array], Array]
     hparams: HParams
+    environment: Any = None
+    policy: Callable[[Array, State], Any] | None = None
+    spec: Mapping[str, Any] | None = None
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["key", "state"],
-    meta_fields=["ask", "size"],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Population:
-    """The members of one generation, as a function: `population(members [M]) -> solutions [M, D]`.
+    """The members of one generation, as a function: `population(members [M]) -> solutions [M, D]`,
+    for all of them, for a device's share, or for the next ones in a queue."""
 
-    A problem asks for all members at once, for a device's share, or for the next one in a queue.
-    """
-
-    ask: Callable[..., Array]
+    ask: Callable[..., Array] = dataclasses.field(metadata={"static": True})
     key: Array
     state: State
-    size: int
+    size: int = dataclasses.field(metadata={"static": True})
 
     def __call__(self, members: Array | None = None) -> Array:
         return self.ask(self.key, self.state, members)
@@ -138,14 +158,6 @@ class TrainHParams(NamedTuple):
     problem: HParams
 
 
-class UpdateStep(Protocol):
-    """`(key, state, phase=TRAIN) -> (state, metrics)`; see `make_update_step`."""
-
-    def __call__(
-        self, key: Array, state: TrainState, phase: Any = TRAIN
-    ) -> tuple[TrainState, dict[str, Array]]: ...
-
-
 def init(
     key: Array,
     strategy: Strategy,
@@ -153,12 +165,10 @@ def init(
     hparams: TrainHParams | None = None,
     mesh: Mesh | None = None,
 ) -> TrainState:
-    """The state before the first generation.
+    """The state before the first generation of a strategy on a problem.
 
     Args:
       key: a typed key (`jax.random.key(seed)`), consumed.
-      strategy: what searches.
-      problem: what is searched.
       hparams: replaces the defaults of both factories; leaves may be traced.
       mesh: the devices that get a copy; all local ones by default.
 
@@ -180,59 +190,59 @@ def init(
     return parallel.place(state, mesh)
 
 
-def make_update_step(strategy: Strategy, problem: Problem, mesh: Mesh | None = None) -> UpdateStep:
-    """One generation as a pure function `update_step(key, state, phase=TRAIN) -> (state, metrics)`.
-
-    It can be jitted, scanned over generations and vmapped over states (see `jaxes.trials`). Where
-    `phase` is `TEST`, the mean is tested in place of the members (`test/returns`); there, and where
-    it is `IDLE`, the state comes back as it was.
-
-    Args:
-      strategy: what searches.
-      problem: what is searched.
-      mesh: the devices that evaluate members, each its share (see `jaxes.parallel`); all local
-        ones by default. Jit for one mesh: state and key are placed on it (`jaxes.init` does so).
-    """
+def make_generation(
+    strategy: Strategy, problem: Problem, mesh: Mesh | None = None
+) -> Callable[..., tuple[TrainState, dict[str, Array], Tests | None]]:
+    """All of one generation: `generation(key, state, phase=TRAIN) -> (state, metrics, tests)`."""
     check_parts(strategy, problem)
 
-    def on_a_device(
-        key: Array, state: TrainState, phase: Array
-    ) -> tuple[TrainState, dict[str, Array]]:
+    def on_a_device(key: Array, state: TrainState, phase: Array) -> tuple:
         ask_key, evaluate_key = jax.random.split(key)
         population = Population(strategy.ask, ask_key, state.strategy, strategy.population_size)
         evaluation = problem.evaluate(evaluate_key, population, state.problem, phase)
+        if "test/returns" in evaluation.metrics:
+            raise ValueError("test/returns must be Evaluation.tests, a jaxes.Tests, not a metric")
         updated = TrainState(
             generation=state.generation + 1,
             strategy=strategy.tell(ask_key, state.strategy, evaluation.fitness),
             problem=evaluation.problem_state,
         )
-        new_state = jax.tree.map(functools.partial(jnp.where, phase == TRAIN), updated, state)
-        return new_state, fitness_metrics(evaluation.fitness) | evaluation.metrics
+        state = jax.tree.map(functools.partial(jnp.where, phase == TRAIN), updated, state)
+        return state, fitness_metrics(evaluation.fitness) | evaluation.metrics, evaluation.tests
 
     step = parallel.replicated(on_a_device, mesh)
+    return lambda key, state, phase=TRAIN: step(key, state, jnp.asarray(phase, jnp.int32))
 
-    def update_step(
-        key: Array, state: TrainState, phase: Any = TRAIN
-    ) -> tuple[TrainState, dict[str, Array]]:
-        return step(key, state, jnp.asarray(phase, jnp.int32))
 
-    return update_step
+def make_update_step(strategy: Strategy, problem: Problem, mesh: Mesh | None = None) -> UpdateStep:
+    """One generation as a pure function `update_step(key, state, phase=TRAIN) -> (state, metrics)`.
+
+    It can be jitted, scanned over generations and vmapped over states (see `jaxes.trials`). Where
+    `phase` is `TEST` (`make_generation` tells of it) or `IDLE`, the state comes back as it was.
+
+    Args:
+      strategy: what searches.
+      problem: what is searched.
+      mesh: the devices that divide the members; all local ones by default. Jit for one mesh:
+        state and key are placed on it (`jaxes.init` does so).
+    """
+    generation = make_generation(strategy, problem, mesh)
+    return lambda key, state, phase=TRAIN: generation(key, state, phase)[:2]
+
+
+def with_run_key(step: Callable) -> Callable:
+    """The step, with a run's key in place of a generation's: g draws from `fold_in(key, g)`."""
+    return lambda key, state, *phase: step(jax.random.fold_in(key, state.generation), state, *phase)
 
 
 def run(
     update_step: UpdateStep, key: Array, state: TrainState, num_generations: int
 ) -> tuple[TrainState, dict[str, Array]]:
-    """Runs `num_generations` generations; generation g draws from `fold_in(key, g)`.
-
-    Returns the state and the metrics, stacked over generations. Not jitted here: jit what calls it.
-    A run cut in two draws the same bits, because the key depends on the generation alone.
-    """
+    """The state after so many generations, and their metrics, stacked. A run cut in two draws the
+    same bits, because a key depends on the generation alone. Not jitted here: jit what calls it."""
     check_count("num_generations", num_generations, least=0)
-
-    def body(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-        return update_step(jax.random.fold_in(key, state.generation), state)
-
-    return jax.lax.scan(body, state, length=num_generations)
+    step = with_run_key(update_step)
+    return jax.lax.scan(lambda state, _: step(key, state), state, length=num_generations)
 
 
 def check_parts(strategy: Any, problem: Any) -> None:
@@ -243,8 +253,7 @@ def check_parts(strategy: Any, problem: Any) -> None:
 
 
 def fitness_metrics(fitness: Array) -> dict[str, Array]:
-    """Mean, standard deviation, maximum and minimum over the members that are finite, and the
-    number of members that are not."""
+    """Moments and range over the members that are finite, and the number of those that are not."""
     finite = jnp.where(jnp.isfinite(fitness), fitness, jnp.nan)
     return {
         "fitness/mean": jnp.nanmean(finite),

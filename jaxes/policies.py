@@ -1,14 +1,18 @@
 """Policies: flax networks as pure functions of their parameters, with or without memory."""
 
+import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from jaxes.checks import check, check_count, check_name
+from jaxes.checks import brief, check, check_count, check_name
+from jaxes.specs import recorded
 
 Params = Any  # a pytree of arrays
 PolicyState = Any  # what the policy remembers within an episode; () where it has no memory
@@ -73,26 +77,107 @@ class _GRU(nn.Module):
         return memory, _last_layer(self.action_size)(x)
 
 
-def _memoryless(make_network: Callable[[int], Any], output: Output) -> PolicyFactory:
-    """A policy from a network `(action_size) -> module` that maps an observation to an action."""
+def _network(make_module: Callable[..., Any], output: Output, memory: Any = None) -> PolicyFactory:
+    """See `flax`; nothing is checked."""
 
     def build(observation_size: int, action_size: int) -> Policy:
-        network = make_network(action_size)
+        init, apply = _functions(make_module, action_size)
+        no_observation = jnp.zeros(observation_size)
 
-        def apply(
-            params: Params, policy_state: PolicyState, observation: Array
-        ) -> tuple[Array, PolicyState]:
-            return OUTPUTS[output](network.apply(params, observation)), policy_state
+        def act(params: Params, policy_state: PolicyState, observation: Array) -> tuple:
+            return OUTPUTS[output](apply(params, observation)), policy_state
 
-        return Policy(
-            init=lambda key: network.init(key, jnp.zeros(observation_size)),
-            initial_state=(),
-            apply=apply,
-        )
+        def act_with_memory(params: Params, policy_state: PolicyState, observation: Array) -> tuple:
+            policy_state, action = apply(params, policy_state, observation)
+            return OUTPUTS[output](action), policy_state
+
+        if memory is None:
+            return Policy(lambda key: init(key, no_observation), (), act)
+
+        def init_with_memory(key: Array) -> Params:
+            return init(key, memory(key) if callable(memory) else memory, no_observation)
+
+        return Policy(init_with_memory, memory, act_with_memory)
 
     return build
 
 
+def _functions(make_module: Callable[..., Any], action_size: int) -> tuple[Callable, Callable]:
+    """A module as `init: (key, *inputs) -> params` and `apply: (params, *inputs) -> outputs`."""
+    makes = make_module.__init__ if isinstance(make_module, type) else make_module  # type: ignore
+    draws = "rngs" in inspect.signature(makes).parameters
+    module = None if draws else make_module(action_size)
+    if isinstance(module, nn.Module):
+        return module.init, module.apply
+    from flax import nnx  # no linen module needs its import
+
+    def split(key: Array) -> Any:
+        made = make_module(action_size, rngs=nnx.Rngs(key)) if draws else make_module(action_size)
+        allowed = "a function to a module of flax, linen or nnx"
+        check("make_module", made, isinstance(made, nnx.Module), allowed)
+        return nnx.split(made, nnx.Param, ...)
+
+    graph, _, constants = split(jax.random.key(0))
+    return (
+        lambda key, *inputs: split(key)[1],
+        lambda params, *inputs: nnx.merge(graph, params, constants)(*inputs),
+    )
+
+
+@recorded()
+def flax(
+    make_module: Callable[..., Any], initial_state: Any = None, output: Output = "tanh"
+) -> PolicyFactory:
+    """Any flax module as a policy, of linen or nnx.
+
+    Args:
+      make_module: `(action_size) -> module`. Without a memory the module maps an observation [O] to
+        an action [A]; with one, `(memory, observation) -> (memory, action)`, as linen's cells do. A
+        function `(action_size, rngs)` makes nnx modules from the `nnx.Rngs` of the run; another
+        one gives the same initial parameters to all seeds. What in an nnx module is no `nnx.Param`
+        stays as it is.
+      initial_state: the memory at the start of an episode: a pytree of arrays, or a function of a
+        key (see `Policy`); None for no memory.
+      output: how actions are kept in [-1, 1]: `tanh`, `clip`, or `none`.
+
+    Raises:
+      ValueError: `make_module` is no function, or its result is no module; an unknown name.
+
+    Example:
+      >>> policy = jaxes.policies.flax(lambda action_size: flax.linen.Dense(action_size))
+    """
+    check("make_module", make_module, callable(make_module), "a function (action_size) -> module")
+    check_name("output", output, get_args(Output))
+    return _network(make_module, output, initial_state)
+
+
+def check_policy(policy: Any, observation_size: int, num_outputs: int) -> Any:
+    """The shapes of a policy's parameters, after a look at what its functions return. Nothing is
+    computed.
+
+    Raises:
+      ValueError: one fails, or returns something else than `Policy` says.
+    """
+    check("policy", policy, isinstance(policy, Policy), "a function to a jaxes.policies.Policy")
+
+    def step(key: Array, observation: Array) -> tuple:
+        params, memory = policy.init(key), initial_state(policy, key)
+        return params, memory, policy.apply(params, memory, observation)
+
+    observation = jax.ShapeDtypeStruct((observation_size,), jnp.float32)
+    try:
+        params, before, (outputs, after) = jax.eval_shape(step, jax.random.key(0), observation)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"policy fails: {brief(error)}") from error
+    ok = getattr(outputs, "shape", None) == (num_outputs,)
+    check("policy", outputs, ok, f"of {num_outputs} outputs, of shape [{num_outputs}]")
+    check("policy's memory", after, before == after, f"like its initial_state, {before}")
+    return params
+
+
+@recorded()
 def mlp(
     hidden: tuple[int, ...] = (32, 32), activation: Activation = "tanh", output: Output = "tanh"
 ) -> PolicyFactory:
@@ -118,9 +203,10 @@ def mlp(
     def network(action_size: int) -> nn.Module:
         return _MLP(tuple(hidden), action_size, getattr(nn, activation))
 
-    return _memoryless(network, output)
+    return _network(network, output)
 
 
+@recorded()
 def linear(output: Output = "clip") -> PolicyFactory:
     """`action = W · observation` from W = 0, without bias: the policy of ARS (Mania et al. 2018).
 
@@ -138,9 +224,10 @@ def linear(output: Output = "clip") -> PolicyFactory:
     def network(action_size: int) -> nn.Module:
         return nn.Dense(action_size, use_bias=False, kernel_init=nn.initializers.zeros)
 
-    return _memoryless(network, output)
+    return _network(network, output)
 
 
+@recorded()
 def gru(hidden_size: int = 32, output: Output = "tanh") -> PolicyFactory:
     """A gated recurrent unit with a linear read-out; its memory is zero at every episode's start.
 
@@ -157,23 +244,8 @@ def gru(hidden_size: int = 32, output: Output = "tanh") -> PolicyFactory:
     check_count("hidden_size", hidden_size)
     check_name("output", output, get_args(Output))
 
-    def build(observation_size: int, action_size: int) -> Policy:
-        network: Any = _GRU(hidden_size, action_size)
-        memory = jnp.zeros(hidden_size)
-
-        def apply(
-            params: Params, policy_state: PolicyState, observation: Array
-        ) -> tuple[Array, PolicyState]:
-            policy_state, action = network.apply(params, policy_state, observation)
-            return OUTPUTS[output](action), policy_state
-
-        return Policy(
-            init=lambda key: network.init(key, memory, jnp.zeros(observation_size)),
-            initial_state=memory,
-            apply=apply,
-        )
-
-    return build
+    memory = np.zeros(hidden_size, np.float32)
+    return _network(partial(_GRU, hidden_size), output, memory)
 
 
 POLICIES: dict[str, Callable[..., PolicyFactory]] = {"mlp": mlp, "linear": linear, "gru": gru}

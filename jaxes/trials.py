@@ -17,20 +17,23 @@ from jaxes import parallel
 from jaxes.core import TRAIN, Evaluate, Evaluation, Population, State, Strategy
 
 
-def pooled(evaluate: Callable[..., Evaluation]) -> Evaluate:
+def vmapped_into_one_queue(evaluate: Callable[..., Evaluation]) -> Evaluate:
     """An `Evaluate` from one of stacked trials, whose episodes share one queue.
 
     Args:
       evaluate: `(keys, populations, problem_states, phases) -> evaluations`, each leaf with the
         leading axis [T]; called with T = 1 outside of vmap. Nested vmaps are one stack.
     """
+    # `single` is a run's: it adds the axis T = 1. A vmap of it hands its trials to `stacked`, as
+    # they are; a vmap of that, which is a vmap of vmaps, makes of its two axes one. So `evaluate`
+    # itself is never vmapped.
 
     @jax.custom_batching.custom_vmap
     def stacked(*trials: Any) -> Evaluation:
         return evaluate(*trials)
 
     @stacked.def_vmap
-    def _(size: int, batched: list, *stacks: Any) -> tuple[Evaluation, Any]:
+    def flatten(size: int, batched: list, *stacks: Any) -> tuple[Evaluation, Any]:
         whole = broadcast(size, batched, stacks)
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), whole)
         out = jax.tree.map(lambda leaf: leaf.reshape(size, -1, *leaf.shape[1:]), stacked(*flat))
@@ -42,7 +45,7 @@ def pooled(evaluate: Callable[..., Evaluation]) -> Evaluate:
         return jax.tree.map(lambda leaf: leaf[0], stacked(*stack))
 
     @single.def_vmap
-    def _(size: int, batched: list, *trials: Any) -> tuple[Evaluation, Any]:
+    def stack_up(size: int, batched: list, *trials: Any) -> tuple[Evaluation, Any]:
         out = stacked(*broadcast(size, batched, trials))
         return out, jax.tree.map(lambda _: True, out)
 
@@ -54,7 +57,7 @@ def pooled(evaluate: Callable[..., Evaluation]) -> Evaluate:
     return evaluate_one
 
 
-def mapped(strategy: Strategy, batched: bool = False) -> Strategy:
+def vmapped_one_by_one(strategy: Strategy, batched: bool = False) -> Strategy:
     """The strategy, but the devices of a mesh divide the trials that tell.
 
     Trials ask and tell one after another: each has the bits of a run alone. Batched, many small
@@ -66,18 +69,18 @@ def mapped(strategy: Strategy, batched: bool = False) -> Strategy:
         return strategy.tell(key, state, fitness)
 
     @tell.def_vmap
-    def _(size: int, is_batched: list, *trials: Any) -> tuple[State, Any]:
+    def divide_trials(size: int, is_batched: list, *trials: Any) -> tuple[State, Any]:
         rows = broadcast(size, is_batched, trials)
         out = parallel.map_divided(lambda trial: strategy.tell(*trial), rows, batched)
         return out, jax.tree.map(lambda _: True, out)
 
     # Not divided: a device may ask for other members than the next one does.
-    some = strategy.ask if batched else jax.custom_batching.sequential_vmap(strategy.ask)
+    ask_members = strategy.ask if batched else jax.custom_batching.sequential_vmap(strategy.ask)
 
     def ask(key: Array, state: State, members: Array | None = None) -> Array:
         if members is None:
             members = jnp.arange(strategy.population_size, dtype=jnp.int32)
-        return some(key, state, members)
+        return ask_members(key, state, members)
 
     return strategy._replace(ask=ask, tell=tell)
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from jaxes import core, environments
 from jaxes.policies import Policy
 from jaxes.problems import observations
 from jaxes.rollouts import episodes, lanes
@@ -48,3 +49,24 @@ def rollout(environment, act, initial_policy_state, jobs, *, width, episode_leng
 def merge(statistics, done):
     """`observations.merge` of outcomes with their tallies."""
     return observations.merge(statistics, done, done.moments)
+
+
+def make_update_step(strategy, problem):
+    """`core.make_generation` with the tests among the metrics."""
+    generation = core.make_generation(strategy, problem)
+
+    def step(key, state, phase=core.TRAIN):
+        state, metrics, tests = generation(key, state, phase)
+        return state, metrics | {"test/returns": tests.returns}
+
+    return step
+
+
+def gymnax_environment(name):
+    """`environments.gymnax`, which takes a policy's outputs for discrete actions as well."""
+    environment = environments.gymnax(name)
+    return environment._replace(
+        step=lambda state, outputs: environment.step(state, environment.action(outputs)),
+        action_size=environment.num_outputs,
+        num_actions=None,
+    )

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from adapters import make_update_step
 
 import jaxes
 from jaxes.problems import functions
@@ -49,7 +50,7 @@ def test_a_run_cut_in_two_is_the_same_run(parts):
 
 def test_a_test_leaves_the_state_as_it_was(parts):
     strategy, problem, state = parts
-    step = jax.jit(jaxes.make_update_step(strategy, problem))
+    step = jax.jit(make_update_step(strategy, problem))
     same, metrics = step(jax.random.key(3), state, True)
     assert_trees_equal(same, state)
     optimum = jnp.asarray(functions.optimum(4))

@@ -18,7 +18,7 @@ import jax, jax.numpy as jnp, numpy as np
 import jaxes
 from jaxes import parallel
 from jaxes.problems import functions
-from jaxes.environment import Environment
+from jaxes.environments import Environment
 from jaxes.rollouts.lanes import Jobs
 from jaxes.rollouts.width import Width
 from adapters import Context, rollout

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from adapters import make_update_step
 
 import jaxes
 from jaxes.core import IDLE, TEST, TRAIN
-from jaxes.environment import Environment
+from jaxes.environments import Environment
 from jaxes.problems.policy_search import policy_search
-from jaxes.trials import mapped
+from jaxes.trials import vmapped_one_by_one
 
 # In a process of its own, because the flags of `use_cpu_devices` are part of the promise.
 SCRIPT = """
@@ -22,9 +23,9 @@ import jaxes
 jaxes.use_cpu_devices(int(sys.argv[1]))
 import jax, jax.numpy as jnp, numpy as np
 from jaxes import parallel
-from jaxes.environment import Environment
+from jaxes.environments import Environment
 from jaxes.problems.policy_search import policy_search
-from jaxes.trials import mapped
+from jaxes.trials import vmapped_one_by_one
 
 def walk():
     def reset(key):
@@ -39,7 +40,7 @@ def walk():
 
 problem = policy_search(
     walk(), jaxes.policies.mlp((8,)), episode_length=20, num_episodes=2, num_test_episodes=3,
-    normalize_observations=True, observation_clip=10.0, alive_bonus=0.1, num_lanes=None)
+    normalize_observations=True, observation_clip=10.0, alive_penalty=0.1, num_lanes=None)
 SIGMA = [0.1, 0.5, 1.0]
 
 def start(row, strategy):
@@ -52,10 +53,11 @@ for name in sys.argv[2:]:
     strategy = jaxes.STRATEGIES[name](12)
     rows = jax.vmap(jax.random.key)(jnp.arange(3)), jnp.asarray(SIGMA)
     alone = jax.jit(jaxes.make_update_step(strategy, problem))
-    together = jax.jit(jax.vmap(jaxes.make_update_step(mapped(strategy), problem)))
+    together = jax.jit(jax.vmap(jaxes.make_update_step(vmapped_one_by_one(strategy), problem)))
     one = jax.jit(lambda row: start(row, strategy))
     states = [one((key, sigma)) for key, sigma in zip(*rows)]
-    stack = jax.jit(lambda rows: jax.lax.map(lambda row: start(row, mapped(strategy)), rows))(rows)
+    each = lambda row: start(row, vmapped_one_by_one(strategy))
+    stack = jax.jit(lambda rows: jax.lax.map(each, rows))(rows)
     stack = parallel.place(stack)
     for generation in range(3):
         keys = parallel.place(jax.vmap(lambda key: jax.random.fold_in(key, generation))(rows[0]))
@@ -131,7 +133,7 @@ def problem():
         num_test_episodes=2,
         normalize_observations=True,
         observation_clip=10.0,
-        alive_bonus=0.0,
+        alive_penalty=0.0,
         num_lanes=None,
     )
 
@@ -145,7 +147,7 @@ def trials(strategy, problem, shape):
 
 
 def test_nested_trials_are_one_stack(problem):
-    strategy = mapped(jaxes.openai_es(4, sigma=0.3))
+    strategy = vmapped_one_by_one(jaxes.openai_es(4, sigma=0.3))
     step = jaxes.make_update_step(strategy, problem)
     keys, states = trials(strategy, problem, (2, 3))
     nested, _ = jax.jit(jax.vmap(jax.vmap(step)))(keys, states)
@@ -158,7 +160,7 @@ def test_nested_trials_are_one_stack(problem):
 
 def test_an_idle_trial_takes_no_steps_and_keeps_its_state(problem):
     strategy = jaxes.openai_es(4, sigma=0.3)
-    step = jax.jit(jax.vmap(jaxes.make_update_step(strategy, problem)))
+    step = jax.jit(jax.vmap(make_update_step(strategy, problem)))
     keys, states = trials(strategy, problem, (3,))
     after, metrics = step(keys, states, jnp.array([TRAIN, IDLE, TEST]))
     assert metrics["rollout/env_steps"].tolist() == [28, 0, 0]

@@ -4,11 +4,9 @@ from collections.abc import Callable
 
 from jaxes.core import Problem
 from jaxes.problems import functions
-from jaxes.problems.brax_envs import ENVIRONMENTS, brax
 from jaxes.problems.functions import function
-from jaxes.problems.gymnax_envs import gymnax
-from jaxes.problems.playground_envs import playground
 from jaxes.problems.policy_search import policy_search
+from jaxes.problems.shortcuts import brax, gymnax, playground
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "brax": brax,
@@ -18,7 +16,6 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
 }
 
 __all__ = [
-    "ENVIRONMENTS",
     "PROBLEMS",
     "brax",
     "function",

@@ -15,9 +15,10 @@ from jax import Array
 
 from jaxes import parallel
 from jaxes.checks import check, check_count
-from jaxes.core import Evaluation, Population, Problem
+from jaxes.core import Evaluation, Population, Problem, Tests
 from jaxes.gaussian import CHUNK_SIZE
-from jaxes.trials import of_trial, pooled
+from jaxes.specs import of_function, recorded
+from jaxes.trials import of_trial, vmapped_into_one_queue
 
 Function = Callable[[Array], Array]  # z [D] -> value [], with its minimum 0 at z = 0
 
@@ -43,7 +44,7 @@ def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array
     def init(key: Array, hparams: HParams | None = None) -> tuple[()]:
         return ()
 
-    @pooled
+    @vmapped_into_one_queue
     def evaluate(
         keys: Array, populations: Population, problem_states: Any, phases: Array
     ) -> Evaluation:
@@ -54,8 +55,10 @@ def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array
             fitness = parallel.map_divided(
                 partial(evaluate_in_chunks, fn, divide=False), populations, batched=True
             )
-        metrics = {"test/returns": jax.vmap(fn)(populations.mean)[:, None]}
-        return Evaluation(fitness, problem_states, metrics)
+        returns = jax.vmap(fn)(populations.mean)[:, None]
+        no = jnp.zeros(returns.shape, bool)
+        tests = Tests(returns, length=no.astype(jnp.int32), diverged=no, truncated=no)
+        return Evaluation(fitness, problem_states, {}, tests)
 
     return Problem(init, evaluate, initial_mean, HParams())
 
@@ -113,21 +116,25 @@ def _scales(num_dims: int, dtype: Any, ratio: float) -> Array:
     return ratio ** (jnp.arange(num_dims, dtype=dtype) / max(num_dims - 1, 1))
 
 
+@recorded(of_function)
 def sphere(num_dims: int = 10) -> Problem:
     """Σ z_i²: the easiest function, equally scaled in all directions."""
     return _shifted(lambda z: jnp.sum(z**2), num_dims, rotated=False)
 
 
+@recorded(of_function)
 def ellipsoid(num_dims: int = 10) -> Problem:
     """Σ 10^{6(i-1)/(D-1)} z_i²: separable, condition number 10⁶."""
     return _shifted(_ellipsoid, num_dims, rotated=False)
 
 
+@recorded(of_function)
 def rotated_ellipsoid(num_dims: int = 10) -> Problem:
     """The ellipsoid in rotated coordinates: a diagonal covariance cannot fit it."""
     return _shifted(_ellipsoid, num_dims, rotated=True)
 
 
+@recorded(of_function)
 def rosenbrock(num_dims: int = 10) -> Problem:
     """Σ 100 (u_{i+1} - u_i²)² + (1 - u_i)² with u = z + 1: a curved valley; not separable."""
 
@@ -138,6 +145,7 @@ def rosenbrock(num_dims: int = 10) -> Problem:
     return _shifted(fn, num_dims, rotated=False)
 
 
+@recorded(of_function)
 def rastrigin(num_dims: int = 10) -> Problem:
     """Σ z_i² + 10 (1 - cos 2πz_i): about 10^D local optima in a grid."""
     return _shifted(
@@ -145,6 +153,7 @@ def rastrigin(num_dims: int = 10) -> Problem:
     )
 
 
+@recorded(of_function)
 def ackley(num_dims: int = 10) -> Problem:
     """A nearly flat outer region with ripples and a narrow funnel at the optimum."""
 

@@ -1,19 +1,28 @@
 """Policy search: the fitness of a parameter vector is the return of the policy that it makes."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from jaxes.checks import check, check_count, check_number, check_positive
-from jaxes.core import TEST, TRAIN, Evaluation, Population, Problem
-from jaxes.environment import Environment, observation_size
-from jaxes.policies import Params, Policy, PolicyFactory, PolicyState
+from jaxes.checks import (
+    check,
+    check_count,
+    check_fraction,
+    check_name,
+    check_number,
+    check_positive,
+)
+from jaxes.core import TEST, TRAIN, Evaluation, Population, Problem, Tests
+from jaxes.environments.base import Environment, observation_size
+from jaxes.policies import Params, Policy, PolicyFactory, PolicyState, check_policy, mlp
+from jaxes.problems.numbering import Numbering
 from jaxes.problems.observations import (
     Normalizer,
     ObservationStatistics,
@@ -25,14 +34,16 @@ from jaxes.rollouts.episodes import Context, Episode, Moments, make_simulation
 from jaxes.rollouts.lanes import Jobs, rollout
 from jaxes.rollouts.tuning import tuned_lanes
 from jaxes.rollouts.width import Width, suitable_lanes
-from jaxes.trials import of_trial, pooled
+from jaxes.specs import of_search, recorded
+from jaxes.trials import of_trial, vmapped_into_one_queue
 
 Lanes = int | Literal["tune"] | None
 
 
 class HParams(NamedTuple):
-    alive_bonus: Array | float
-    observation_clip: Array | float
+    alive_penalty: Array | float  # a step
+    observation_clip: Array | float  # > 0, in standard deviations
+    discount: Array | float  # γ in (0, 1]
 
 
 class State(NamedTuple):
@@ -47,26 +58,52 @@ class Actor(NamedTuple):
     normalizer: Normalizer | None
 
 
+@recorded(of_search)
 def policy_search(
     environment: Environment,
-    policy: PolicyFactory,
+    policy: PolicyFactory = mlp(),  # noqa: B008
     *,
-    episode_length: int,
-    num_episodes: int,
-    num_test_episodes: int,
-    normalize_observations: bool,
-    observation_clip: float,
-    alive_bonus: float,
-    num_lanes: Lanes,
+    num_episodes: int = 1,
+    episode_length: int = 1000,
+    num_test_episodes: int = 100,
+    normalize_observations: bool = True,
+    observation_clip: float = 10.0,
+    alive_penalty: float = 0.0,
+    discount: float = 1.0,
+    num_lanes: Lanes = None,
+    **unknown: Any,
 ) -> Problem:
-    """A `Problem` from an environment and a policy.
+    """Policy search in an environment.
 
-    A member's fitness is the mean over `num_episodes` episodes of (return - alive_bonus · steps).
-    In a generation all members meet the same episodes (common random numbers), and each generation
-    draws new ones. Observations are normalized by statistics over all earlier generations.
+    A member's fitness is the mean over its episodes of Σ γ^t r_t - alive_penalty · steps. In a
+    generation all members meet the same episodes (common random numbers), and each generation draws
+    new ones. The returns themselves, undiscounted, are reported as `return/mean` and by tests.
 
-    See `jaxes.problems.brax` for the arguments.
+    Args:
+      environment: from `jaxes.environments`, or a `jaxes.Environment` of your own.
+      policy: from `jaxes.policies`, or any `(observation_size, num_outputs) -> Policy`.
+      num_episodes: episodes a member and generation; the same ones for all members.
+      episode_length: steps after which an episode ends at the latest.
+      num_test_episodes: fresh episodes in a test of the mean.
+      normalize_observations: by the mean and variance of all observations of earlier generations.
+      observation_clip: bound on normalized observations, > 0, in standard deviations.
+      alive_penalty: subtracted from fitness each step (not from returns), so that standing still
+        does not pay; the environments' own bonus is 1 for hopper, walker2d and ant, 5 for humanoid.
+      discount: γ in (0, 1], of fitness alone.
+      num_lanes: episodes simulated side by side on a device; by default what suits the kind of
+        device, and `tune` measures what suits this one when the problem is made (see
+        `jaxes.rollouts.tuning`), once for each environment and policy. On CPU it does not show in
+        the results (see `jaxes.use_cpu_devices`).
+
+    Raises:
+      ValueError: an environment or a policy that fails or returns something else than it should, a
+        value outside its range, an unknown argument; before anything is compiled.
+
+    Example:
+      >>> hopper = jaxes.environments.brax("hopper")
+      >>> problem = jaxes.problems.policy_search(hopper, jaxes.policies.mlp((64, 64)))
     """
+    _refuse(unknown)
     for field, value in [
         ("episode_length", episode_length),
         ("num_episodes", num_episodes),
@@ -75,13 +112,14 @@ def policy_search(
     ]:
         check_count(field, value)
     check_positive("observation_clip", observation_clip)
-    check_number("alive_bonus", alive_bonus)
+    check_number("alive_penalty", alive_penalty)
+    check_fraction("discount", discount)
     check("policy", policy, callable(policy), "made by a function of jaxes.policies, such as mlp")
 
     num_observations = observation_size(environment)
-    network = policy(num_observations, environment.action_size)
-    template = jax.eval_shape(network.init, jax.random.key(0))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
+    network = policy(num_observations, environment.num_outputs)
+    params = check_policy(network, num_observations, environment.num_outputs)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
     search = _PolicySearch(
         environment=environment,
         network=network,
@@ -93,7 +131,7 @@ def policy_search(
         num_lanes=tuned_lanes(environment, network) if num_lanes == "tune" else None,
         required_lanes=num_lanes if isinstance(num_lanes, int) else None,
     )
-    defaults = HParams(alive_bonus, observation_clip)
+    defaults = HParams(alive_penalty, observation_clip, discount)
 
     def init(key: Array, hparams: HParams = defaults) -> State:
         return State(
@@ -101,19 +139,29 @@ def policy_search(
             hparams=jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), hparams),
         )
 
-    def initial_mean(key: Array) -> Array:
-        return ravel_pytree(network.init(key))[0]
+    return Problem(
+        init=init,
+        evaluate=vmapped_into_one_queue(search.evaluate),
+        initial_mean=lambda key: ravel_pytree(network.init(key))[0],
+        hparams=defaults,
+        environment=environment,
+        policy=search.policy,
+    )
 
-    return Problem(init, pooled(search.evaluate), initial_mean, defaults)
+
+def _refuse(unknown: dict[str, Any]) -> None:
+    """Raises a ValueError for the first of these keyword arguments."""
+    if "alive_bonus" in unknown:
+        raise ValueError("alive_bonus is called alive_penalty, since it is subtracted")
+    parameters = inspect.signature(policy_search).parameters.values()
+    known = [parameter.name for parameter in parameters if parameter.kind.name == "KEYWORD_ONLY"]
+    for name in unknown:
+        check_name("arguments", name, ["policy", *known])
 
 
 @dataclasses.dataclass(frozen=True)
 class _PolicySearch:
-    """The static arguments of `policy_search`, and what a generation of T trials does with them.
-
-    A trial's jobs are J = N · num_episodes + num_test_episodes: member by member the population's
-    episodes, then those that test the mean. Job number t · J + j is job j of trial t.
-    """
+    """The static arguments of `policy_search`, and what a generation of T trials does with them."""
 
     environment: Environment
     network: Policy
@@ -125,46 +173,44 @@ class _PolicySearch:
     num_lanes: int | None
     required_lanes: int | None
 
+    def numbering(self, population: Population, num_trials: int = 1) -> Numbering:
+        return Numbering(population.size, self.num_episodes, self.num_test_episodes, num_trials)
+
     def evaluate(
         self, keys: Array, populations: Population, problem_states: State, phases: Array
     ) -> Evaluation:
-        """What `jaxes.trials.pooled` asks for."""
-        num_trials, num_train_jobs = phases.size, populations.size * self.num_episodes
-        num_jobs = num_train_jobs + self.num_test_episodes
-        # Test episodes are numbered on from the population's, so that they are fresh.
-        episodes = jnp.arange(self.num_episodes + self.num_test_episodes, dtype=jnp.int32)
-        train_episodes, test_episodes = jnp.split(episodes, [self.num_episodes])
-        episode = jnp.concatenate([jnp.tile(train_episodes, populations.size), test_episodes])
-        trials = jnp.arange(num_trials, dtype=jnp.int32)
-        phase = jnp.where(jnp.arange(num_jobs) >= num_train_jobs, TEST, TRAIN)
+        """What `jaxes.trials.vmapped_into_one_queue` asks for."""
+        numbering = self.numbering(populations, phases.size)
+        job = jnp.arange(numbering.num_trials * numbering.num_jobs, dtype=jnp.int32)
+        episodes = jnp.arange(numbering.num_keys, dtype=jnp.int32)
+        needed = jnp.where(numbering.is_test(job), TEST, TRAIN).reshape(phases.size, -1)
 
         def episode_keys(key: Array) -> Array:
             return jax.vmap(partial(jax.random.fold_in, key))(episodes)
 
-        simulation = make_simulation(
-            self.environment,
-            self.act,
-            self.network,
-            episode_length=self.episode_length,
-            num_observations=self.num_observations,
-        )
         results = rollout(
-            simulation,
-            Jobs(
-                pending=(phase == phases[:, None]).reshape(-1),
-                keys=jax.vmap(episode_keys)(keys).reshape(-1),
-                episode=(trials[:, None] * episodes.size + episode).reshape(-1),
-                context=partial(self.context, populations, problem_states),
+            make_simulation(
+                self.environment,
+                self.act,
+                self.network,
+                episode_length=self.episode_length,
+                num_observations=self.num_observations,
             ),
-            Width.of(self.lanes(num_trials * num_train_jobs)),
+            Jobs(
+                pending=(needed == phases[:, None]).reshape(-1),
+                keys=jax.vmap(episode_keys)(keys).reshape(-1),
+                episode=numbering.key(job),
+                context=partial(self.context, numbering, populations, problem_states),
+            ),
+            Width.of(self.lanes(numbering.num_trials * numbering.num_train_jobs)),
         )
         steps = jnp.sum(results.outcomes.length.astype(jnp.float32))
         utilization = steps / jnp.maximum(results.lane_steps, 1)
-        episodes, moments = jax.tree.map(
-            lambda leaf: leaf.reshape(num_trials, num_jobs, *leaf.shape[1:]), results[:2]
+        episodes_of_trials, moments = jax.tree.map(
+            lambda leaf: leaf.reshape(phases.size, -1, *leaf.shape[1:]), results[:2]
         )
         judge = jax.vmap(self.judge, in_axes=(0, 0, 0, None))
-        return judge(problem_states, episodes, moments, utilization)
+        return judge(problem_states, episodes_of_trials, moments, utilization)
 
     def lanes(self, num_jobs: int) -> int:
         """How many lanes a device has."""
@@ -177,34 +223,19 @@ class _PolicySearch:
     def act(
         self, actor: Actor, policy_state: PolicyState, observation: Array
     ) -> tuple[Array, PolicyState]:
+        """What the environment's step is given."""
         if actor.normalizer is not None:
             observation = actor.normalizer(observation)
-        return self.network.apply(actor.params, policy_state, observation)
+        outputs, policy_state = self.network.apply(actor.params, policy_state, observation)
+        return self.environment.action(outputs), policy_state
 
-    def context(self, populations: Population, problem_states: State, jobs: Array) -> Context:
-        """What jobs [M] act with; numbers beyond the last job stand for none."""
-        num_trials = jnp.size(problem_states.hparams.observation_clip)
-        num_jobs = populations.size * self.num_episodes + self.num_test_episodes
-        real = jobs < num_trials * num_jobs
-        first = jnp.min(jobs) // num_jobs
-        trial = jnp.where(real, jobs // num_jobs, jnp.minimum(first, num_trials - 1))
-        job = jobs % num_jobs
-        if num_trials == 1:
-            found = self.solutions(of_trial(populations, 0), job)
-        else:  # jobs that begin together are mostly of one trial, whose noise is drawn at once
-
-            def fill(t: Array, found: Array) -> Array:
-                those = self.solutions(of_trial(populations, t), job)
-                return jnp.where((trial == t)[:, None], those, found)
-
-            mean = populations.mean
-            found = jnp.zeros((jobs.size, mean.shape[-1]), mean.dtype)
-            found = jax.lax.fori_loop(jnp.min(trial), jnp.max(trial) + 1, fill, found)
-        normalizer = self.normalizer(of_trial(problem_states, trial))
-        return Context(
-            Actor(jax.vmap(self.unravel)(found), normalizer),
-            center=None if normalizer is None else normalizer.mean,
-            discount=jnp.ones(jobs.size, jnp.float32),
+    def policy(self, mean: Array, problem_state: State) -> Policy:
+        """The policy of these parameters [D], as the problem acts with it in this state."""
+        normalizer = self.normalizer(problem_state)
+        return Policy(
+            init=lambda key: self.unravel(mean),
+            initial_state=self.network.initial_state,
+            apply=lambda params, *inputs: self.act(Actor(params, normalizer), *inputs),
         )
 
     def normalizer(self, problem_state: State) -> Normalizer | None:
@@ -213,11 +244,40 @@ class _PolicySearch:
             return None
         return Normalizer(observations.mean, std(observations), hparams.observation_clip)
 
-    def solutions(self, population: Population, job: Array) -> Array:
-        """The parameter vectors [M, D] of these jobs [M] of one trial."""
-        is_test = job >= population.size * self.num_episodes
-        members = population(jnp.minimum(job // self.num_episodes, population.size - 1))
-        return jnp.where(is_test[:, None], population.mean, members)
+    def context(
+        self, numbering: Numbering, populations: Population, problem_states: State, jobs: Array
+    ) -> Context:
+        """What jobs [M] act with; numbers beyond the last job stand for none."""
+        jobs = numbering.existing(jobs)
+        trial = numbering.trial(jobs)
+        solutions = self.solutions(numbering, populations, jobs)
+        of_jobs = of_trial(problem_states, trial)
+        normalizer = self.normalizer(of_jobs)
+        return Context(
+            Actor(jax.vmap(self.unravel)(solutions), normalizer),
+            center=None if normalizer is None else normalizer.mean,
+            discount=of_jobs.hparams.discount,
+        )
+
+    def solutions(self, numbering: Numbering, populations: Population, jobs: Array) -> Array:
+        """The parameter vectors [M, D] of these jobs [M]."""
+        trial, member = numbering.trial(jobs), numbering.member(jobs)
+        is_test = numbering.is_test(jobs)[:, None]
+
+        def of_one(t: Array | int) -> Array:
+            population = of_trial(populations, t)
+            return jnp.where(is_test, population.mean, population(member))
+
+        if numbering.num_trials == 1:
+            return of_one(0)
+        # Jobs that begin together are mostly of one trial, whose noise is drawn at once.
+        means = populations.mean
+        return jax.lax.fori_loop(
+            jnp.min(trial),
+            jnp.max(trial) + 1,
+            lambda t, solutions: jnp.where((trial == t)[:, None], of_one(t), solutions),
+            jnp.zeros((jobs.size, means.shape[-1]), means.dtype),
+        )
 
     def judge(
         self, problem_state: State, episodes: Episode, moments: Moments, utilization: Array
@@ -230,22 +290,20 @@ class _PolicySearch:
         if observations is not None:
             train_moments = Moments(*(leaf[:num_train_jobs] for leaf in moments))
             observations = merge(observations, train, train_moments)
-        score = train.total_reward - hparams.alive_bonus * train.length
+        score = train.discounted_return - hparams.alive_penalty * train.length
         score = jnp.where(train.diverged, jnp.nan, score)
         returns = jnp.where(train.diverged, jnp.nan, train.total_reward)
         returns = returns.reshape(-1, self.num_episodes).mean(axis=1)
-        metrics = {
-            "return/mean": jnp.nanmean(returns),
-            "return/max": jnp.nanmax(returns),
-            "rollout/env_steps": train.length.sum(),
-            "rollout/episode_length": train.length.mean(),
-            "rollout/diverged": train.diverged.sum(),
-            "rollout/utilization": utilization,
-            "test/returns": test.total_reward,
-            "test/diverged": test.diverged.sum(),
-        }
         return Evaluation(
             fitness=score.reshape(-1, self.num_episodes).mean(axis=1),
             problem_state=State(observations, hparams),
-            metrics=metrics,
+            metrics={
+                "return/mean": jnp.nanmean(returns),
+                "return/max": jnp.nanmax(returns),
+                "rollout/env_steps": train.length.sum(),
+                "rollout/episode_length": train.length.mean(),
+                "rollout/diverged": train.diverged.sum(),
+                "rollout/utilization": utilization,
+            },
+            tests=Tests(test.total_reward, test.length, test.diverged, test.truncated),
         )

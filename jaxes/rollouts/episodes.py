@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.environment import Environment, EnvState
+from jaxes.environments.base import Environment, EnvState
 from jaxes.policies import Policy, PolicyState, initial_state
 from jaxes.rollouts.lanes import Simulation
 
@@ -99,7 +99,8 @@ def make_simulation(
 
     Args:
       environment: the physics.
-      act: `(params, policy_state, observation [O]) -> (action [A], policy_state)`, of one job.
+      act: `(params, policy_state, observation [O]) -> (action, policy_state)`, of one job; the
+        action is what `environment.step` takes.
       policy: whose memory an episode starts with.
       episode_length: an episode ends after this many steps.
       num_observations: O, if the moments of observations are to be tallied.

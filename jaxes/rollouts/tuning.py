@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxes import parallel
-from jaxes.environment import Environment
+from jaxes.environments.base import Environment
 from jaxes.policies import Policy, initial_state
 
 CANDIDATES = {"cpu": (32, 64, 128, 256)}
@@ -59,7 +59,8 @@ def steps_per_second(environment: Environment, network: Policy, lanes: int) -> f
 
         def step(_: Array, carry: Any) -> Any:
             env_state, observation, memory, total = carry
-            action, memory = jax.vmap(network.apply)(params, memory, observation)
+            outputs, memory = jax.vmap(network.apply)(params, memory, observation)
+            action = jax.vmap(environment.action)(outputs)
             env_state, observation, reward, _ = jax.vmap(environment.step)(env_state, action)
             return env_state, observation, memory, total + reward
 

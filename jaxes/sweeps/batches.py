@@ -16,7 +16,7 @@ from jaxes.core import Problem, Strategy, TrainHParams, TrainState
 from jaxes.sweeps.results import Trial
 from jaxes.training.program import Program, compile_chunk, of_run
 from jaxes.training.trainer import keys_of
-from jaxes.trials import mapped
+from jaxes.trials import vmapped_one_by_one
 
 MEMORY_SHARE = 0.75  # of what is free, for the trials that run at once
 
@@ -39,8 +39,8 @@ class Batch:
         self.real = np.arange(size) < len(trials)
         self.active = self.real.copy()
         self.generation = 0
-        strategy = mapped(group.strategy, batched=not exact)
-        self.step = jax.vmap(of_run(core.make_update_step(strategy, group.problem)))
+        strategy = vmapped_one_by_one(group.strategy, batched=not exact)
+        self.step = jax.vmap(of_run(core.make_generation(strategy, group.problem)))
         seeds = np.array([trial.seed for trial in padded], np.uint32)
         keys = jax.jit(jax.vmap(keys_of))(seeds)
         init_keys, self.run_keys, self.test_keys = parallel.place(tuple(keys.T))

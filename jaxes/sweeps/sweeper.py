@@ -80,7 +80,7 @@ def sweep(
       problem: what is maximized.
       strategy: what searches.
       hparams: values of traced numbers of the strategy or the problem: `{"sigma": [0.1, 0.3],
-        "alive_bonus": [0, 1]}` for all combinations, or a list of `{"sigma": 0.1}` for these alone.
+        "alive_penalty": [0, 1]}` for all combinations, or a list of `{"sigma": 0.1}` for these.
         A name that both have is written `strategy.name` or `problem.name`.
       num_generations: of each trial.
       num_seeds: runs of each configuration, with the seeds from `seed` on.

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from jaxes.core import Problem, Strategy
 from jaxes.policies import POLICIES
-from jaxes.problems import PROBLEMS
+from jaxes.problems import PROBLEMS, policy_search
 from jaxes.strategies import STRATEGIES
 from jaxes.training.config_files import ConfigError, read, suggest
 from jaxes.training.schedule import Schedule
@@ -128,9 +128,12 @@ def _config_model(data: dict[str, Any]) -> type[Section]:
 
 def _section(factory: Callable, omit: tuple[str, ...] = (), **extra: Any) -> type[Section]:
     """A model with a field for each argument of `factory` that a config can express."""
-    hints = typing.get_type_hints(factory)
+    hints, parameters = typing.get_type_hints(factory), dict(inspect.signature(factory).parameters)
+    if "settings" in parameters:  # a short way to policy_search takes its arguments
+        hints = typing.get_type_hints(policy_search) | hints
+        parameters = dict(inspect.signature(policy_search).parameters) | parameters
     fields: dict[str, Any] = dict(extra)
-    for name, parameter in inspect.signature(factory).parameters.items():
+    for name, parameter in parameters.items():
         kind = _settings_type(hints[name])
         if name not in omit and kind is not None:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default

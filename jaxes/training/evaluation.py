@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 
 from jaxes import core, parallel
-from jaxes.core import Population, Problem, Strategy, TrainState
+from jaxes.core import Population, Problem, Strategy, Tests, TrainState
 from jaxes.training.program import summarize
 from jaxes.training.trainer import keys_of, with_zero_mean
 
@@ -61,24 +61,24 @@ def evaluate(
 
     @jax.jit
     @parallel.replicated
-    def test(key: Array, state: TrainState) -> dict[str, Array]:
+    def test(key: Array, state: TrainState) -> Tests:
         population = Population(strategy.ask, key, state.strategy, strategy.population_size)
-        return problem.evaluate(key, population, state.problem, core.TEST).metrics
+        tests = problem.evaluate(key, population, state.problem, core.TEST).tests
+        assert tests is not None  # or it would not have been trained
+        return tests
 
-    def run_tests(state: TrainState) -> dict[str, np.ndarray]:
-        returns, diverged = np.zeros(0), 0
-        while returns.size < num_episodes:
-            metrics = jax.device_get(test(jax.random.fold_in(key, returns.size), state))
-            returns = np.concatenate([returns, metrics["test/returns"]])
-            diverged += int(metrics.get("test/diverged", 0))
-        return {"test/returns": returns[:num_episodes], "test/diverged": np.asarray(diverged)}
+    def run_tests(state: TrainState) -> Tests:
+        parts: list[Tests] = []
+        while (done := sum(part.returns.size for part in parts)) < num_episodes:
+            parts.append(jax.device_get(test(jax.random.fold_in(key, done), state)))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_episodes], *parts)
 
     tested = run_tests(state)
     zero = with_zero_mean(strategy, state)
     return EvaluationResult(
         generation=generation,
         **summarize(tested),
-        return_min=float(tested["test/returns"].min()),
-        return_max=float(tested["test/returns"].max()),
+        return_min=float(tested.returns.min()),
+        return_max=float(tested.returns.max()),
         floor_mean=summarize(run_tests(zero))["return_mean"],
     )

@@ -11,23 +11,14 @@ import numpy as np
 from jax import Array
 
 from jaxes import core
-from jaxes.core import TrainState, UpdateStep
+from jaxes.core import TrainState
 from jaxes.training.metrics import Row
 from jaxes.training.schedule import MAX_CHUNK
 
-
-def of_run(update_step: UpdateStep) -> UpdateStep:
-    """The update step with the key of a run in place of the key of a generation."""
-
-    def step(
-        key: Array, state: TrainState, phase: Any = core.TRAIN
-    ) -> tuple[TrainState, dict[str, Array]]:
-        return update_step(jax.random.fold_in(key, state.generation), state, phase)
-
-    return step
+of_run = core.with_run_key
 
 
-def make_chunk(step: UpdateStep) -> Callable[..., tuple[TrainState, dict, dict]]:
+def make_chunk(step: Callable) -> Callable[..., tuple[TrainState, dict, dict]]:
     """`chunk(key, state, num_generations, test, active) -> (state, rows, test_metrics)`, to be
     jitted, from the step of a run or of stacked trials.
 
@@ -38,10 +29,6 @@ def make_chunk(step: UpdateStep) -> Callable[..., tuple[TrainState, dict, dict]]
     """
     step = jax.jit(step)  # traced once, for the shapes and for the loop
 
-    def split(row: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-        test = {name: value for name, value in row.items() if name.startswith("test/")}
-        return {name: value for name, value in row.items() if name not in test}, test
-
     def chunk(
         key: Array, state: TrainState, num_generations: Array, test: Array, active: Array
     ) -> tuple[TrainState, dict[str, Array], dict[str, Array]]:
@@ -49,13 +36,14 @@ def make_chunk(step: UpdateStep) -> Callable[..., tuple[TrainState, dict, dict]]
             state, rows, _ = carry
             phase = jnp.where(i == num_generations, core.TEST, core.TRAIN)
             phase = jnp.where(active, phase, core.IDLE).astype(jnp.int32)  # or it is traced twice
-            state, row = step(key, state, phase)
-            row, test_metrics = split(row)
+            state, row, test_metrics = step(key, state, phase)
             return state, {name: rows[name].at[i].set(row[name]) for name in rows}, test_metrics
 
-        row, test_metrics = split(jax.eval_shape(step, key, state, active.astype(jnp.int32))[1])
+        _, row, test_metrics = jax.eval_shape(step, key, state, active.astype(jnp.int32))
+        if test_metrics is None:
+            raise ValueError("problem: its Evaluation must have tests, a jaxes.Tests, got None")
         rows = {name: jnp.zeros((MAX_CHUNK + 1, *x.shape), x.dtype) for name, x in row.items()}
-        test_metrics = {name: jnp.zeros(x.shape, x.dtype) for name, x in test_metrics.items()}
+        test_metrics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), test_metrics)
         return jax.lax.fori_loop(
             0, num_generations + test.astype(jnp.int32), body, (state, rows, test_metrics)
         )
@@ -84,7 +72,7 @@ class Program(NamedTuple):
         return f"traced in {self.trace_seconds:.1f} s, compiled in {self.compile_seconds:.1f} s"
 
 
-def compile_chunk(step: UpdateStep, key: Array, state: TrainState) -> Program:
+def compile_chunk(step: Callable, key: Array, state: TrainState) -> Program:
     """The program of a run, or of stacked trials, from its step."""
     started = time.monotonic()
     active = np.ones(key.shape, bool)
@@ -117,13 +105,13 @@ def make_rows(
     return rows
 
 
-def summarize(test: dict[str, np.ndarray]) -> dict[str, Any]:
+def summarize(test: Any) -> dict[str, Any]:
     """Mean and standard deviation of a test's returns, the number of its episodes, and of those
     that diverged (their returns count as far as they got)."""
-    returns = np.asarray(test["test/returns"], np.float64)
+    returns = np.asarray(test.returns, np.float64)
     return {
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()) if np.isfinite(returns).all() else math.nan,
         "num_test_episodes": returns.size,
-        "num_test_diverged": int(test.get("test/diverged", 0)),
+        "num_test_diverged": int(np.sum(test.diverged)),
     }

@@ -118,7 +118,7 @@ def train(
         if resume and int(state.generation) == 0:
             display.say("no checkpoint to go on from: the run starts at its first generation")
         display.say("compiling ...")
-        program = compile_chunk(of_run(core.make_update_step(strategy, problem)), run_key, state)
+        program = compile_chunk(of_run(core.make_generation(strategy, problem)), run_key, state)
         display.say(program.say_seconds())
         if int(state.generation) >= num_generations:
             display.say("all generations are done; to go on, raise num_generations")

@@ -24,7 +24,7 @@ def test_the_optimum_is_zero_and_nothing_else_is(name):
     assert (evaluation.fitness < 0).all()
     state = population.state._replace(mean=jnp.asarray(functions.optimum(6)))
     best = Population(population.ask, population.key, state, population.size)
-    returns = problem.evaluate(population.key, best, ()).metrics["test/returns"]
+    returns = problem.evaluate(population.key, best, ()).tests.returns
     np.testing.assert_allclose(returns, 0, atol=1e-5)
 
 
@@ -54,7 +54,7 @@ def test_the_rotated_ellipsoid_is_an_ellipsoid_with_other_axes():
         population, _ = evaluate(problem, 3, population_size=20)
         state = population.state._replace(mean=x)
         at_x = Population(population.ask, population.key, state, population.size)
-        return -problem.evaluate(population.key, at_x, ()).metrics["test/returns"][0]
+        return -problem.evaluate(population.key, at_x, ()).tests.returns[0]
 
     with jax.enable_x64(True):
         optimum, axes = jnp.asarray(functions.optimum(3)), np.eye(3)

@@ -10,7 +10,7 @@ from adapters import Context, Episode, merge, rollout
 
 import jaxes
 from jaxes.core import TEST, TRAIN, Population
-from jaxes.environment import Environment
+from jaxes.environments import Environment
 from jaxes.problems.observations import ObservationStatistics, std
 from jaxes.problems.policy_search import policy_search
 from jaxes.rollouts.episodes import Moments
@@ -153,7 +153,7 @@ SETTINGS = {
     "num_test_episodes": 6,
     "normalize_observations": False,
     "observation_clip": 10.0,
-    "alive_bonus": 0.0,
+    "alive_penalty": 0.0,
     "num_lanes": 4,
 }
 
@@ -185,7 +185,7 @@ def test_more_lanes_than_episodes_are_refused():
 
 def test_fitness_is_the_mean_over_common_episodes_less_the_bonus():
     problem = policy_search(walk(), jaxes.policies.linear(output="none"), **SETTINGS)
-    hparams = problem.hparams._replace(alive_bonus=0.25)
+    hparams = problem.hparams._replace(alive_penalty=0.25)
     population, evaluation = evaluate(problem, hparams)
     keys = [jax.random.fold_in(jax.random.key(1), episode) for episode in range(3)]
     for member, weights in enumerate(population()):
@@ -202,7 +202,7 @@ def test_a_test_runs_fresh_episodes_of_the_mean_alone():
     population, evaluation = evaluate(problem, phase=TEST)
     keys = [jax.random.fold_in(jax.random.key(1), 3 + episode) for episode in range(6)]
     expected = [linear_return(population.mean, key)[0] for key in keys]
-    np.testing.assert_allclose(evaluation.metrics["test/returns"], expected, rtol=1e-4)
+    np.testing.assert_allclose(evaluation.tests.returns, expected, rtol=1e-4)
     assert evaluation.metrics["rollout/env_steps"] == 0
 
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from adapters import gymnax_environment
 
 import jaxes
-from jaxes.environment import observation_size
-from jaxes.problems.gymnax_envs import gymnax_environment
-from jaxes.problems.playground_envs import playground_environment
+from jaxes.environments import observation_size
+from jaxes.environments import playground as playground_environment
 
 
 @pytest.fixture

@@ -9,28 +9,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxes.checks import check_name, check_package
-from jaxes.core import Problem
-from jaxes.environment import Environment
-from jaxes.policies import PolicyFactory, mlp
-from jaxes.problems.brax_envs import quiet
-from jaxes.problems.policy_search import Lanes, policy_search
+from jaxes.environments.base import Environment
+from jaxes.environments.quiet import quiet
+from jaxes.specs import recorded
 
 Implementation = Literal["jax", "warp"]
 
 
-def playground(
-    env_name: str,
-    implementation: Implementation | None = None,
-    episode_length: int = 1000,
-    num_episodes: int = 1,
-    policy: PolicyFactory | None = None,
-    normalize_observations: bool = True,
-    observation_clip: float = 10.0,
-    alive_bonus: float = 0.0,
-    num_test_episodes: int = 100,
-    num_lanes: Lanes = None,
-) -> Problem:
-    """Policy search on an environment of MuJoCo Playground.
+@recorded()
+def playground(env_name: str, implementation: Implementation | None = None) -> Environment:
+    """An environment of MuJoCo Playground.
 
     Needs `pip install -e '.[playground]'`. The DeepMind control suite works as installed; the
     models of locomotion and manipulation are a repository that Playground would download, and
@@ -40,30 +28,13 @@ def playground(
       env_name: an entry of `mujoco_playground.registry.ALL_ENVS`.
       implementation: of MuJoCo's physics; `warp` where there is a GPU, `jax` elsewhere.
 
-    See `jaxes.problems.brax` for the other arguments.
-
     Raises:
-      ValueError: an unknown environment, one whose model is not there or whose observations are
-        several arrays, a value outside its range, or Playground is not installed.
+      ValueError: an unknown environment, one whose model is not there, or Playground is not
+        installed.
 
     Example:
-      >>> problem = jaxes.problems.playground("CartpoleBalance")
+      >>> environment = jaxes.environments.playground("CartpoleBalance")
     """
-    return policy_search(
-        playground_environment(env_name, implementation),
-        policy or mlp(),
-        episode_length=episode_length,
-        num_episodes=num_episodes,
-        num_test_episodes=num_test_episodes,
-        normalize_observations=normalize_observations,
-        observation_clip=observation_clip,
-        alive_bonus=alive_bonus,
-        num_lanes=num_lanes,
-    )
-
-
-def playground_environment(env_name: str, implementation: str | None) -> Environment:
-    """The bare environment: no auto-reset, no episode wrapper."""
     if implementation is None:
         implementation = "warp" if jax.default_backend() == "gpu" else "jax"
     check_name("implementation", implementation, get_args(Implementation))

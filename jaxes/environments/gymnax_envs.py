@@ -9,59 +9,29 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from jaxes.checks import check, check_name, check_package
-from jaxes.core import Problem
-from jaxes.environment import Environment
-from jaxes.policies import PolicyFactory, mlp
-from jaxes.problems.policy_search import Lanes, policy_search
+from jaxes.environments.base import Environment
+from jaxes.specs import recorded
 
 
-def gymnax(
-    env_name: str,
-    episode_length: int = 1000,
-    num_episodes: int = 1,
-    policy: PolicyFactory | None = None,
-    normalize_observations: bool = True,
-    observation_clip: float = 10.0,
-    alive_bonus: float = 0.0,
-    num_test_episodes: int = 100,
-    num_lanes: Lanes = None,
-) -> Problem:
-    """Policy search on an environment of gymnax: classic control, bsuite, MinAtar and others.
+@recorded()
+def gymnax(env_name: str) -> Environment:
+    """An environment of gymnax: classic control, bsuite, MinAtar and others.
 
-    Observations are flattened. Of discrete actions the one with the greatest output is taken;
-    outputs in [-1, 1] are stretched to the bounds of continuous actions. An episode ends where the
-    environment ends it, its own time limit included, or after `episode_length` steps.
+    Observations are flattened. Discrete actions are `num_actions`; outputs in [-1, 1] are stretched
+    to the bounds of continuous ones. An episode ends where the environment ends it, its own time
+    limit included.
 
     Needs `pip install -e '.[gymnax]'`.
 
     Args:
       env_name: an entry of `gymnax.registered_envs`.
-      episode_length: steps after which an episode ends at the latest.
-
-    See `jaxes.problems.brax` for the other arguments.
 
     Raises:
-      ValueError: an unknown environment, one with other actions, a value outside its range, or
-        gymnax is not installed.
+      ValueError: an unknown environment, one with other actions, or gymnax is not installed.
 
     Example:
-      >>> problem = jaxes.problems.gymnax("CartPole-v1", policy=jaxes.policies.linear())
+      >>> environment = jaxes.environments.gymnax("CartPole-v1")
     """
-    return policy_search(
-        gymnax_environment(env_name),
-        policy or mlp(),
-        episode_length=episode_length,
-        num_episodes=num_episodes,
-        num_test_episodes=num_test_episodes,
-        normalize_observations=normalize_observations,
-        observation_clip=observation_clip,
-        alive_bonus=alive_bonus,
-        num_lanes=num_lanes,
-    )
-
-
-def gymnax_environment(env_name: str) -> Environment:
-    """The bare environment, without gymnax's auto-reset."""
     check_package("env_name", env_name, "gymnax", "pip install -e '.[gymnax]'")
     import gymnax
 
@@ -74,11 +44,10 @@ def gymnax_environment(env_name: str) -> Environment:
     discrete = hasattr(space, "n")
     bounded = hasattr(space, "low") and len(space.shape) <= 1
     check("env_name", env_name, discrete or bounded, "an environment with one action of numbers")
-    size = space.n if discrete else math.prod(space.shape)
 
     def to_action(outputs: Array) -> Array:
         if discrete:
-            return jnp.argmax(outputs)
+            return outputs
         stretched = space.low + (jnp.clip(outputs, -1, 1) + 1) / 2 * (space.high - space.low)
         return jnp.reshape(stretched, space.shape)
 
@@ -97,7 +66,13 @@ def gymnax_environment(env_name: str) -> Environment:
         reward = jnp.asarray(reward, jnp.float32)
         return (_strong(env_state), episode_key), _flat(observation), reward, done
 
-    return Environment(reset, step, size, f"env_name {env_name!r} of gymnax")
+    return Environment(
+        reset,
+        step,
+        action_size=None if discrete else math.prod(space.shape),
+        name=f"env_name {env_name!r} of gymnax",
+        num_actions=int(space.n) if discrete else None,
+    )
 
 
 def _flat(observation: Any) -> Array:

@@ -24,7 +24,7 @@ def test_episodes_are_those_of_the_bare_environment():
         num_episodes=num_episodes,
         num_test_episodes=1,
         normalize_observations=False,
-        alive_bonus=1.0,
+        alive_penalty=1.0,
         num_lanes=3,
     )
     strategy = jaxes.cem(2, elite_fraction=1.0, sigma=0.3)
@@ -84,4 +84,4 @@ def test_environments_that_cannot_be_had_are_refused(arguments, message):
 def test_every_listed_environment_is_one_of_brax():
     from brax.envs import _envs
 
-    assert set(jaxes.problems.ENVIRONMENTS) == set(_envs)
+    assert set(jaxes.environments.BRAX_ENVIRONMENTS) == set(_envs)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxes.environment import Environment, observation_size
+from jaxes.environments import Environment, observation_size
 
 
 def environment(**replaced):

@@ -1,0 +1,122 @@
+"""Brax environments. The only module that imports brax, and only when an environment is made."""
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, get_args
+
+import jax
+from jax import Array
+
+from jaxes.checks import brief, check, check_name
+from jaxes.environments.base import Environment
+from jaxes.environments.quiet import quiet
+from jaxes.specs import recorded
+
+Backend = Literal["spring", "positional", "generalized", "mjx"]
+
+# Brax's own registry needs an import of seconds; here a line each for `jaxes list`.
+BRAX_ENVIRONMENTS = {
+    "ant": "four legs run forward; falls end the episode",
+    "fast": "a stub without physics, for testing",
+    "halfcheetah": "two legs run forward; no early end",
+    "hopper": "one leg hops forward; falls end the episode",
+    "humanoid": "a humanoid walks forward; falls end the episode",
+    "humanoidstandup": "a humanoid gets up from lying",
+    "inverted_double_pendulum": "a cart balances two poles; solved at 9,000 of about 9,350",
+    "inverted_pendulum": "a cart balances a pole; solved at 1,000",
+    "pusher": "an arm pushes a block to a goal",
+    "reacher": "a two-link arm reaches a target",
+    "swimmer": "three links swim (brax 0.14.2 does not run it on current jax)",
+    "walker2d": "two legs walk forward; falls end the episode",
+}
+
+
+@recorded()
+def brax(
+    env_name: str | Any, backend: Backend = "spring", options: Mapping[str, Any] | None = None
+) -> Environment:
+    """An environment of Brax.
+
+    Args:
+      env_name: a key of `BRAX_ENVIRONMENTS`, or registered by `brax.envs.register_environment`; or
+        a Brax `Env` itself, which has its backend and options already.
+      backend: Brax's physics pipeline.
+      options: arguments of the environment's constructor, such as
+        `{"terminate_when_unhealthy": False}`.
+
+    Raises:
+      ValueError: an unknown environment or one that fails in its own code, an unknown backend or
+        option; before anything is compiled.
+
+    Example:
+      >>> environment = jaxes.environments.brax("hopper", options={"healthy_reward": 0.0})
+    """
+    check_name("backend", backend, get_args(Backend))
+    with quiet():
+        with _without_warp():
+            from brax import envs
+        env = env_name
+        if isinstance(env, envs.Env):
+            check("options", options, not options, "empty for an environment that is made already")
+            return _bare(env, f"env_name {type(env).__name__}")
+        from brax.envs import _envs as registered  # Brax offers no public way to list them
+
+        check_name("env_name", env_name, sorted(registered))
+        options = _checked(options, registered[env_name])
+        try:
+            env = envs.get_environment(env_name, backend=backend, **options)
+        except Exception as error:
+            raise ValueError(
+                f"env_name: brax's {env_name!r} fails in its own code on backend {backend!r}"
+                f"{f' with options {options}' if options else ''}: {brief(error)}"
+            ) from error
+    return _bare(env, f"env_name {env_name!r} on {backend!r}")
+
+
+def _checked(options: Mapping[str, Any] | None, constructor: Callable) -> dict[str, Any]:
+    """The options, if the constructor takes them."""
+    check("options", options, options is None or isinstance(options, Mapping), "a mapping")
+    from brax.envs.base import PipelineEnv
+
+    kinds = inspect.Parameter
+    parameters = dict(inspect.signature(constructor).parameters)
+    if any(parameter.kind is kinds.VAR_KEYWORD for parameter in parameters.values()):
+        parameters |= inspect.signature(PipelineEnv).parameters  # it passes them on
+    allowed = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+        and name not in ("sys", "backend")
+    ]
+    for name in options or {}:
+        check_name("options", name, allowed)
+    return dict(options or {})
+
+
+def _bare(env: Any, name: str) -> Environment:
+    """Without auto-reset and episode wrapper; the rollout does both."""
+
+    def reset(key: Array) -> tuple[Any, Array]:
+        state = env.reset(key)
+        return state, state.obs
+
+    def step(state: Any, action: Array) -> tuple[Any, Array, Array, Array]:
+        state = env.step(state, action)
+        return state, state.obs, state.reward, state.done.astype(bool)
+
+    return Environment(reset, step, env.action_size, name)
+
+
+@contextlib.contextmanager
+def _without_warp() -> Iterator[None]:
+    """Without a GPU mujoco.mjx has no use for warp, whose import takes as long as all others."""
+    if "warp" in sys.modules or jax.default_backend() == "gpu":
+        yield
+        return
+    sys.modules["warp"] = None  # type: ignore[assignment]  # an import of it is then an ImportError
+    try:
+        yield
+    finally:
+        del sys.modules["warp"]

@@ -1,0 +1,62 @@
+"""Short ways to a policy search in an environment that has a name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxes import environments
+from jaxes.core import Problem
+from jaxes.environments.brax_envs import Backend
+from jaxes.environments.playground_envs import Implementation
+from jaxes.policies import PolicyFactory, mlp
+from jaxes.problems.policy_search import policy_search
+
+
+def brax(
+    env_name: str | Any,
+    backend: Backend = "spring",
+    options: Mapping[str, Any] | None = None,
+    *,
+    policy: PolicyFactory | None = None,
+    **settings: Any,
+) -> Problem:
+    """Policy search in an environment of Brax.
+
+    See `jaxes.environments.brax` for the arguments, and `jaxes.problems.policy_search` for the
+    settings and what is raised.
+
+    Example:
+      >>> problem = jaxes.problems.brax("hopper", policy=jaxes.policies.mlp((64, 64)))
+    """
+    environment = environments.brax(env_name, backend, options)
+    return policy_search(environment, policy or mlp(), **settings)
+
+
+def gymnax(env_name: str, *, policy: PolicyFactory | None = None, **settings: Any) -> Problem:
+    """Policy search in an environment of gymnax.
+
+    See `jaxes.environments.gymnax` for the arguments, and `jaxes.problems.policy_search` for the
+    settings and what is raised.
+
+    Example:
+      >>> problem = jaxes.problems.gymnax("CartPole-v1", policy=jaxes.policies.linear())
+    """
+    return policy_search(environments.gymnax(env_name), policy or mlp(), **settings)
+
+
+def playground(
+    env_name: str,
+    implementation: Implementation | None = None,
+    *,
+    policy: PolicyFactory | None = None,
+    **settings: Any,
+) -> Problem:
+    """Policy search in an environment of MuJoCo Playground.
+
+    See `jaxes.environments.playground` for the arguments, and `jaxes.problems.policy_search` for
+    the settings and what is raised.
+
+    Example:
+      >>> problem = jaxes.problems.playground("CartpoleBalance")
+    """
+    environment = environments.playground(env_name, implementation)
+    return policy_search(environment, policy or mlp(), **settings)

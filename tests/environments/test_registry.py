@@ -1,0 +1,100 @@
+"""Environments by name, options of Brax's, and discrete or continuous actions."""
+
+from importlib import metadata
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxes
+from jaxes import environments
+
+
+def still(size: int = 2) -> jaxes.Environment:
+    """What a package of its own offers."""
+    return jaxes.Environment(
+        lambda key: (jnp.zeros(()), jnp.zeros(size)),
+        lambda state, action: (state, jnp.zeros(size), jnp.zeros(()), jnp.bool_(False)),
+        1,
+    )
+
+
+NOTHING = 3
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    points = metadata.EntryPoints(
+        metadata.EntryPoint(name, value, "jaxes.environments")
+        for name, value in [
+            ("still", f"{__name__}:still"),
+            ("broken", "no_such_package_at_all:make"),
+            ("nothing", f"{__name__}:NOTHING"),
+        ]
+    )
+    monkeypatch.setattr(metadata, "entry_points", lambda **chosen: points.select(**chosen))
+
+
+def test_environments_of_installed_packages_are_found(installed):
+    assert environments.names() == ["brax", "gymnax", "playground", "still", "broken", "nothing"]
+    environment = environments.find("still")(size=3)
+    assert environments.observation_size(environment) == 3
+    assert environment.spec == {"name": "still", "size": 3}
+    assert environments.find("brax") is environments.brax
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("stil", r"environment.name must be one of brax, .* got 'stil'; did you mean 'still'\?"),
+        ("broken", "environment.name: 'broken', the entry point 'no_such_package_at_all:make', fa"),
+        ("nothing", "'nothing', .* must be a function that returns an Environment, got 3"),
+    ],
+)
+def test_those_that_cannot_be_had_are_refused(installed, name, message):
+    with pytest.raises(ValueError, match=message):
+        environments.find(name)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({}, "action_size or num_actions must be given, one of them"),
+        ({"action_size": 1, "num_actions": 2}, "must be given, one of them"),
+        ({"num_actions": 0}, "num_actions must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_an_environment_has_one_kind_of_actions(sizes, message):
+    environment = still()._replace(action_size=None)._replace(**sizes)
+    with pytest.raises(ValueError, match=message):
+        environments.observation_size(environment)
+
+
+def test_options_go_to_brax_and_unknown_ones_are_refused():
+    environment = environments.brax("hopper", options={"terminate_when_unhealthy": False})
+    assert environment.spec["options"] == {"terminate_when_unhealthy": False}
+    with pytest.raises(ValueError, match=r"options must be one of .* did you mean 'terminate_when"):
+        environments.brax("hopper", options={"terminate_when_unhealty": False})
+    with pytest.raises(ValueError, match="options must be a mapping"):
+        environments.brax("hopper", options=["terminate_when_unhealthy"])
+
+
+def test_an_env_of_brax_is_taken_as_it_is():
+    from brax import envs
+
+    env = envs.get_environment("fast")
+    environment = environments.brax(env)
+    assert (environment.action_size, environment.spec) == (env.action_size, None)
+    theirs, (_, ours) = env.reset(jax.random.key(0)), environment.reset(jax.random.key(0))
+    assert (theirs.obs == ours).all()
+    with pytest.raises(ValueError, match="options must be empty"):
+        environments.brax(env, options={"use_dict_obs": True})
+
+
+def test_a_problem_says_what_it_takes():
+    with pytest.raises(ValueError, match="alive_bonus is called alive_penalty"):
+        jaxes.problems.brax("fast", alive_bonus=1.0)
+    with pytest.raises(ValueError, match=r"got 'num_episode'; did you mean 'num_episodes'\?"):
+        jaxes.problems.policy_search(still(), num_episode=2)
+    with pytest.raises(ValueError, match=r"discount must be in \(0, 1\], got 0"):
+        jaxes.problems.policy_search(still(), discount=0)
