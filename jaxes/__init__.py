@@ -15,7 +15,7 @@ from jaxes.core import (
     run,
 )
 from jaxes.environments import Environment
-from jaxes.optimize import Result, Termination, maximize, minimize
+from jaxes.optimize import SearchResult, Termination, maximize, minimize
 from jaxes.parallel import make_mesh, use_cpu_devices
 from jaxes.strategies import STRATEGIES
 from jaxes.strategies.ars import ars
@@ -41,7 +41,7 @@ __all__ = [
     "Halving",
     "Population",
     "Problem",
-    "Result",
+    "SearchResult",
     "Strategy",
     "SweepResult",
     "Termination",

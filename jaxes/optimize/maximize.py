@@ -11,22 +11,22 @@ import numpy as np
 
 from jaxes.checks import MAX_COUNT, check, check_count, check_name, check_number, check_seed
 from jaxes.core import Strategy
-from jaxes.optimize.restarts import Plan, Restarts, next_plan, patience, schedule
-from jaxes.optimize.search import (
+from jaxes.optimize.restarts import Restarts, Start, next_start, patience, starts
+from jaxes.optimize.space import as_array, flatten, precision_of
+from jaxes.optimize.start import (
     REASONS,
     TERMINATION,
-    Run,
-    Search,
+    Progress,
+    Setting,
     Termination,
     check_termination,
-    compiled_search,
-    host_search,
+    compiled_start,
+    host_start,
 )
-from jaxes.optimize.space import as_array, flatten, precision_of
 from jaxes.strategies.cma_es import cma_es
 
 
-class Result(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search found.
 
     Attributes:
@@ -65,7 +65,7 @@ def maximize(
     max_restarts: int = 9,
     termination: Termination = TERMINATION,
     seed: int = 0,
-) -> Result:
+) -> SearchResult:
     """Finds a great value of a plain function.
 
     Args:
@@ -120,53 +120,54 @@ def maximize(
     with precision_of(first_mean):
         space = flatten(first_mean, std, bounds)
         dim = space.scale.size
-        wanted = _default_size(dim) if population_size is None else population_size
-        try:
-            size = make(wanted).population_size
-        except ValueError as error:
-            if population_size is not None or not str(error).startswith("population_size"):
-                raise
-            raise ValueError(f"{error}, the default; give a population_size") from error
+        size = _first_size(make, dim, population_size)
         budget = max(10_000 * dim, 100 * size) if budget is None else budget
         check_count("budget", budget, least=size, most=2**62, why=", one generation")
         _check_doublings(make, size, max_restarts if restarts != "none" else 0, budget)
 
-        def start(search: Search, index: int, max_generations: int) -> Run:
-            u = search.space.coordinates(as_array(start_at(jax.random.fold_in(mean_key, index))))
+        def run(start: Start, index: int, max_generations: int) -> tuple[Setting, Progress]:
+            scaled = space._replace(scale=space.scale * start.std_factor)
+            setting = Setting(make(start.population_size), scaled, fitness_fn, target, termination)
+            u = scaled.coordinates(as_array(start_at(jax.random.fold_in(mean_key, index))))
             key = jax.random.fold_in(search_key, index)
-            return (host_search if host else compiled_search)(search, key, u, max_generations)
+            search = host_start if host else compiled_start
+            return setting, search(setting, key, u, max_generations)
 
-        runs: list[Run] = []
-        evaluations, plans = 0, schedule(restarts, size, max_restarts, seed)
-        plan: Plan | None = next(plans)
-        while plan is not None and evaluations + plan.population_size <= budget:
-            size = plan.population_size
-            generations = int(min(budget - evaluations, plan.budget)) // size
+        runs: list[tuple[Setting, Progress]] = []
+        evaluations, all_starts = 0, starts(restarts, size, max_restarts, seed)
+        start: Start | None = next(all_starts)
+        while start is not None and evaluations + start.population_size <= budget:
+            size = start.population_size
+            generations = int(min(budget - evaluations, start.budget)) // size
             if restarts != "none":
                 generations = min(generations, patience(dim, size))
-            scaled = space._replace(scale=space.scale * plan.std_factor)
-            search = Search(make(size), scaled, fitness_fn, target, termination)
-            runs.append(start(search, len(runs), min(max(generations, 1), MAX_COUNT)))
-            used = int(runs[-1].generation) * size
+            runs.append(run(start, len(runs), min(max(generations, 1), MAX_COUNT)))
+            last = runs[-1][1]
+            used = int(last.search.generation) * size
             evaluations += used
-            if REASONS[int(runs[-1].reason)] == "target":
+            if REASONS[int(last.reason)] == "target":
                 break
-            plan = next_plan(plans, used)
+            start = next_start(all_starts, used)
 
-        reason = REASONS[int(runs[-1].reason)]
-        if reason != "target" and plan is not None:
+        reason = REASONS[int(last.reason)]
+        if reason != "target" and start is not None:
             reason = "budget"  # there would have been another start
         elif reason == "none":
             reason = "budget" if evaluations + size > budget else "max_generations"
-        best = max(runs, key=lambda run: float(run.best_value))
-        return Result(
-            solution=jax.device_get(space.unravel(best.best)),
-            value=float(best.best_value),
-            evaluations=evaluations,
-            reason=reason,
-            starts=len(runs),
-            mean=jax.device_get(search.space.solution(runs[-1].state.mean)),
-        )
+        return _result(runs, evaluations, reason)
+
+
+def _result(runs: list[tuple[Setting, Progress]], evaluations: int, reason: str) -> SearchResult:
+    best = max((progress.search for _, progress in runs), key=lambda run: float(run.best_fitness))
+    setting, last = runs[-1]
+    return SearchResult(
+        solution=jax.device_get(setting.space.unravel(best.best)),
+        value=float(best.best_fitness),
+        evaluations=evaluations,
+        reason=reason,
+        starts=len(runs),
+        mean=jax.device_get(setting.space.solution(last.search.strategy.mean)),
+    )
 
 
 def minimize(
@@ -176,10 +177,10 @@ def minimize(
     *,
     target: float | None = None,
     **options: Any,
-) -> Result:
+) -> SearchResult:
     """Finds a small value of a plain function: `maximize` of `-fitness_fn`, with its arguments.
 
-    `target` is then what the value has to be at most; `Result.value` is a value of `fitness_fn`.
+    `target` is then what the value has to be at most; `SearchResult.value` is one of `fitness_fn`.
 
     Example:
       >>> result = jaxes.minimize(lambda x: jnp.sum((x - 3) ** 2), jnp.zeros(10), target=1e-8)
@@ -223,10 +224,17 @@ def _check_doublings(
                 ) from error
 
 
-def _default_size(dim: int) -> int:
-    """4 + ⌊3 ln D⌋, as in the tutorial, made even for strategies that sample in pairs."""
-    size = 4 + int(3 * math.log(dim))
-    return size + size % 2
+def _first_size(make: Callable[[int], Strategy], dim: int, population_size: int | None) -> int:
+    """The population size of the first start: the one asked for, or 4 + ⌊3 ln D⌋, as in the
+    tutorial, made even for strategies that sample in pairs; that of a strategy of a fixed size."""
+    default = 4 + int(3 * math.log(dim))
+    try:
+        size = default + default % 2 if population_size is None else population_size
+        return make(size).population_size
+    except ValueError as error:
+        if population_size is not None or not str(error).startswith("population_size"):
+            raise
+        raise ValueError(f"{error}, the default; give a population_size") from error
 
 
 def _maker(

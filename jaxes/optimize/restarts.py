@@ -9,7 +9,7 @@ import numpy as np
 Restarts = Literal["none", "ipop", "bipop"]
 
 
-class Plan(NamedTuple):
+class Start(NamedTuple):
     """How to start: the population, a factor on the standard deviations, and a budget."""
 
     population_size: int
@@ -17,11 +17,11 @@ class Plan(NamedTuple):
     budget: float = math.inf
 
 
-def schedule(
+def starts(
     restarts: Restarts, size: int, max_restarts: int, seed: int
-) -> Generator[Plan, int, None]:
-    """The plans of all starts; it is sent the evaluations that each has used."""
-    yield Plan(size)
+) -> Generator[Start, int, None]:
+    """All starts, one after another; it is sent the evaluations that each has used."""
+    yield Start(size)
     if restarts == "none":
         return
     rng = np.random.default_rng(seed)
@@ -31,18 +31,18 @@ def schedule(
             u, v = rng.uniform(size=2)
             small = max(size, int(size * (2**doublings / 2) ** (u**2)))
             small += small % 2  # strategies that sample in pairs need an even number
-            used_small += yield Plan(small, 10 ** (-2 * v), last_large / 2)
+            used_small += yield Start(small, 10 ** (-2 * v), last_large / 2)
         elif doublings < max_restarts:
             doublings += 1
-            last_large = yield Plan(size * 2**doublings)
+            last_large = yield Start(size * 2**doublings)
             used_large += last_large
         else:
             return
 
 
-def next_plan(schedule: Generator[Plan, int, None], used: int) -> Plan | None:
+def next_start(starts: Generator[Start, int, None], used: int) -> Start | None:
     try:
-        return schedule.send(used)
+        return starts.send(used)
     except StopIteration:
         return None
 

@@ -14,9 +14,9 @@ import numpy as np
 from jax import Array
 
 from jaxes import parallel
-from jaxes.checks import check, check_count
+from jaxes.checks import check_count
 from jaxes.core import Evaluation, Population, Problem, Tests
-from jaxes.gaussian import CHUNK_SIZE
+from jaxes.search import check_scalar, evaluate_in_chunks
 from jaxes.specs import of_function, recorded
 from jaxes.trials import of_trial, vmapped_into_one_queue
 
@@ -61,37 +61,6 @@ def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array
         return Evaluation(fitness, problem_states, {}, tests)
 
     return Problem(init, evaluate, initial_mean, HParams())
-
-
-def check_scalar(field: str, fn: Callable[[Array], Any], x: Array) -> None:
-    """Raises a ValueError if `fn(x)` is not one real number. Nothing is computed."""
-    value = jax.eval_shape(fn, x)
-    shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", np.dtype(type(value)))
-    real = shape == () and (jnp.issubdtype(dtype, jnp.floating) or dtype.kind in "iub")
-    got = f"{dtype}{list(shape)}" if isinstance(value, jax.ShapeDtypeStruct) else value
-    check(field, got, real, "a function to one real number, of shape ()")
-
-
-def evaluate_in_chunks(
-    fn: Callable[[Array], Array], population: Population, divide: bool = True
-) -> Array:
-    """`fn` of each member: `[N]`, never holding more than a chunk of the population.
-
-    The devices divide the chunks, unless told otherwise.
-    """
-
-    def chunk(members: Array) -> Array:
-        return jax.vmap(fn)(population(members))
-
-    size = min(population.size, CHUNK_SIZE)
-    members = jnp.arange(population.size, dtype=jnp.int32)
-    whole = population.size - population.size % size
-    chunks = members[:whole].reshape(-1, size)
-    fitness = parallel.map_divided(chunk, chunks) if divide else jax.lax.map(chunk, chunks)
-    fitness = fitness.reshape(-1)
-    if whole < population.size:
-        fitness = jnp.concatenate([fitness, chunk(members[whole:])])
-    return fitness
 
 
 def _shifted(fn: Function, num_dims: int, rotated: bool) -> Problem:

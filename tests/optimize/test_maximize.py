@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxes
-from jaxes.optimize.restarts import next_plan, schedule
+from jaxes.optimize.restarts import next_start, starts
 
 
 def sphere(x):
@@ -133,12 +133,12 @@ def test_the_mean_is_that_of_the_last_start(seed):
 
 
 def plans(restarts, used, max_restarts=3):
-    """The plans of a schedule of which each start uses `used(plan)` evaluations."""
-    starts, done = schedule(restarts, 10, max_restarts, 0), []
-    plan = next(starts)
+    """All starts, of which each uses `used(plan)` evaluations."""
+    remaining, done = starts(restarts, 10, max_restarts, 0), []
+    plan = next(remaining)
     while plan is not None:
         done.append(plan)
-        plan = next_plan(starts, used(plan))
+        plan = next_start(remaining, used(plan))
     return done
 
 

@@ -1,0 +1,149 @@
+"""One generation of a search as a pure function: ask, evaluate, tell, once.
+
+`advance` can be jitted, scanned, vmapped, and stand within an episode (a planner searches in every
+step of one). `jaxes.maximize` loops over it, with bounds, restarts and an end.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxes import parallel
+from jaxes.checks import check
+from jaxes.core import HParams, Population, State, Strategy
+from jaxes.gaussian import CHUNK_SIZE
+
+
+class Search(NamedTuple):
+    """What stays the same during a search.
+
+    Attributes:
+      strategy: what searches.
+      fitness_fn: `(solution [D]) -> fitness []`, jittable; maximized, NaN ranks worst.
+    """
+
+    strategy: Strategy
+    fitness_fn: Callable[[Array], Any]
+
+
+class SearchState(NamedTuple):
+    """A search, as far as it has come."""
+
+    generation: Array  # int32 []
+    strategy: State
+    best: Array  # [D], the best solution that was evaluated; the mean at the start until then
+    best_fitness: Array  # [], in the dtype of the mean; -inf until there is one
+
+
+def begin(search: Search, mean: Array, hparams: HParams | None = None) -> SearchState:
+    """The state before the first generation.
+
+    Args:
+      search: what is searched, and by what.
+      mean: `[D]`, where the search starts; fixes the dtype of the whole state.
+      hparams: replaces the strategy's defaults; leaves may be traced.
+
+    Raises:
+      ValueError: what the strategy's `init` refuses.
+    """
+    mean = jnp.asarray(mean)
+    hparams = search.strategy.hparams if hparams is None else hparams
+    return SearchState(
+        generation=jnp.zeros((), jnp.int32),
+        strategy=search.strategy.init(mean, hparams),
+        best=jnp.copy(mean),  # no two leaves share a buffer
+        best_fitness=jnp.asarray(-jnp.inf, mean.dtype),
+    )
+
+
+def advance(search: Search, key: Array, state: SearchState) -> tuple[SearchState, Array]:
+    """The state after one more generation, and the fitness `[N]` of its members.
+
+    Args:
+      search: what is searched, and by what.
+      key: this generation's, consumed.
+      state: of `begin`, or of the last generation.
+
+    Raises:
+      ValueError: at trace time, where `fitness_fn` returns anything else than one real number.
+
+    Example:
+      >>> search = Search(jaxes.cem(64), lambda x: -jnp.sum((x - 3) ** 2))
+      >>> keys = jax.random.split(jax.random.key(0), 100)
+      >>> state, fitness = jax.lax.scan(
+      ...     lambda state, key: advance(search, key, state), begin(search, jnp.zeros(10)), keys
+      ... )
+    """
+    strategy, fitness_fn = search
+    check_scalar("fitness_fn", fitness_fn, state.best)
+    population = Population(strategy.ask, key, state.strategy, strategy.population_size)
+
+    def fn(solution: Array) -> Array:
+        return jnp.asarray(fitness_fn(solution), solution.dtype)
+
+    # Not divided among devices: each may be at another step of another episode.
+    fitness = evaluate_in_chunks(fn, population, divide=False)
+    state = told(strategy, key, state, fitness, lambda member: population(member[None])[0])
+    return state, fitness
+
+
+def told(
+    strategy: Strategy,
+    key: Array,
+    state: SearchState,
+    fitness: Array,
+    solution_of: Callable[[Array], Array],
+) -> SearchState:
+    """The second half of `advance`, for fitness `[N]` that was computed elsewhere.
+
+    `solution_of` gives the solution `[D]` of a member, int32 `[]`, as it was evaluated.
+    """
+    judged = without_nan(fitness)
+    fittest = jnp.argmax(judged).astype(jnp.int32)
+    better = judged[fittest] > state.best_fitness
+    return SearchState(
+        generation=state.generation + 1,
+        strategy=strategy.tell(key, state.strategy, fitness),
+        best=jnp.where(better, solution_of(fittest), state.best),
+        best_fitness=jnp.maximum(judged[fittest], state.best_fitness),
+    )
+
+
+def without_nan(fitness: Array) -> Array:
+    """-inf in place of NaN, which is never the best."""
+    return jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)
+
+
+def check_scalar(field: str, fn: Callable[[Array], Any], x: Array) -> None:
+    """Raises a ValueError if `fn(x)` is not one real number. Nothing is computed."""
+    value = jax.eval_shape(fn, x)
+    shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", np.dtype(type(value)))
+    real = shape == () and (jnp.issubdtype(dtype, jnp.floating) or dtype.kind in "iub")
+    got = f"{dtype}{list(shape)}" if isinstance(value, jax.ShapeDtypeStruct) else value
+    check(field, got, real, "a function to one real number, of shape ()")
+
+
+def evaluate_in_chunks(
+    fn: Callable[[Array], Array], population: Population, divide: bool = True
+) -> Array:
+    """`fn` of each member: `[N]`, never holding more than a chunk of the population.
+
+    The devices divide the chunks, unless told otherwise.
+    """
+
+    def chunk(members: Array) -> Array:
+        return jax.vmap(fn)(population(members))
+
+    size = min(population.size, CHUNK_SIZE)
+    members = jnp.arange(population.size, dtype=jnp.int32)
+    whole = population.size - population.size % size
+    chunks = members[:whole].reshape(-1, size)
+    fitness = parallel.map_divided(chunk, chunks) if divide else jax.lax.map(chunk, chunks)
+    fitness = fitness.reshape(-1)
+    if whole < population.size:
+        fitness = jnp.concatenate([fitness, chunk(members[whole:])])
+    return fitness
