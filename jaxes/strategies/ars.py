@@ -13,9 +13,9 @@ from jaxes.weights import bounded, elite, to_unit_interval
 
 
 class HParams(NamedTuple):
-    sigma: Array | float
-    learning_rate: Array | float
-    elite_fraction: Array | float
+    sigma: Array | float  # ν, std of the perturbations, > 0
+    learning_rate: Array | float  # α > 0
+    elite_fraction: Array | float  # b over the number of directions, in (0, 1]
 
 
 class State(NamedTuple):
@@ -108,7 +108,7 @@ def ars(
         init,
         ask,
         tell,
-        HParams(sigma, learning_rate, elite_fraction),
+        HParams(sigma=sigma, learning_rate=learning_rate, elite_fraction=elite_fraction),
         population_size,
         sampling=mirrored(directions),
         chunk_size=chunk_size,

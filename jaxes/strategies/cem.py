@@ -14,10 +14,10 @@ from jaxes.weights import Weights, WeightsName
 
 
 class HParams(NamedTuple):
-    sigma: Array | float
-    elite_fraction: Array | float
-    noise: Array | float
-    noise_decay: Array | float
+    sigma: Array | float  # initial std of every coordinate, > 0
+    elite_fraction: Array | float  # |I|/N, in (0, 1]
+    noise: Array | float  # Z_0 ≥ 0, a variance
+    noise_decay: Array | float  # decrease of Z a generation, ≥ 0
 
 
 class State(NamedTuple):
@@ -29,7 +29,7 @@ class State(NamedTuple):
 
 def init(mean: Array, hparams: HParams) -> State:
     std = jnp.full_like(mean, 1) * hparams.sigma
-    return State(mean, std, jnp.zeros((), jnp.int32), hparams)
+    return State(mean=mean, std=std, generation=jnp.zeros((), jnp.int32), hparams=hparams)
 
 
 def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
@@ -109,7 +109,7 @@ def cem(
         init,
         ask,
         partial(tell, weights=base.shaping(weights, 1, "moments are averages of members")),
-        HParams(sigma, elite_fraction, noise, noise_decay),
+        HParams(sigma=sigma, elite_fraction=elite_fraction, noise=noise, noise_decay=noise_decay),
         population_size,
         sampling=sampling,
         chunk_size=chunk_size,

@@ -21,7 +21,7 @@ from jaxes.weights import by_rank
 
 
 class HParams(NamedTuple):
-    sigma: Array | float
+    sigma: Array | float  # initial step size, > 0
 
 
 class State(NamedTuple):
@@ -151,7 +151,17 @@ def tell(
     generation = state.generation + 1
     shift, B, D = _decompose_where(generation % c.eigen_gap == 0, C, state.B, state.D)
     C = C.at[jnp.diag_indices(n)].add(shift)
-    return State(mean, sigma, C, p_sigma, p_c, B, D, generation, state.hparams)
+    return State(
+        mean=mean,
+        sigma=sigma,
+        C=C,
+        p_sigma=p_sigma,
+        p_c=p_c,
+        B=B,
+        D=D,
+        generation=generation,
+        hparams=state.hparams,
+    )
 
 
 def sqrt_c_times(state: State, z: Array) -> Array:

@@ -15,14 +15,14 @@ from jaxes.weights import is_informative
 
 
 class HParams(NamedTuple):
-    sigma: Array | float
-    sigma_decay: Array | float
+    sigma: Array | float  # initial std of mutations, > 0
+    sigma_decay: Array | float  # factor on σ a generation, in (0, 1]
 
 
 class State(NamedTuple):
     mean: Array  # [D], the best vector so far
-    parents: Array  # [T, D], best first
-    parent_fitness: Array  # [T], as judged once; finite
+    parents: Array  # [P, D], best first
+    parent_fitness: Array  # [P], as judged once; finite
     sigma: Array  # σ []
     hparams: HParams
 
@@ -92,17 +92,17 @@ def genetic(
 ) -> Strategy:
     """Truncation selection with elites: keep the perturbed vector if the result improves.
 
-        child_i = parent_{p_i} + σ ε_i,    p_i uniform over the T parents
-        parents ← the best T of parents and children
+        child_i = parent_{p_i} + σ ε_i,    p_i uniform over the P parents
+        parents ← the best P of parents and children
         σ ← σ · sigma_decay
 
     With one parent it is the lecture's general algorithm: perturb, and keep the perturbed vector
     if the result improves. Each vector is judged once, the initial mean too (as the first member);
-    with a noisy fitness, a lucky parent stays until a luckier child comes. Memory is T · D.
+    with a noisy fitness, a lucky parent stays until a luckier child comes. Memory is P · D.
 
     Args:
       population_size: N, the children of a generation.
-      num_parents: T, at least 1; a tenth of the population by default.
+      num_parents: P, at least 1; a tenth of the population by default.
       sigma: the standard deviation of mutations, > 0.
       sigma_decay: factor on σ a generation, in (0, 1]. A generation in which nothing improves
         counts too.

@@ -17,9 +17,9 @@ from jaxes.weights import Weights, WeightsName
 
 
 class HParams(NamedTuple):
-    sigma: Array | float
-    learning_rate: Array | float
-    weight_decay: Array | float
+    sigma: Array | float  # std of the perturbations, > 0
+    learning_rate: Array | float  # step size of the optimizer, > 0
+    weight_decay: Array | float  # coefficient of the L2 penalty, ≥ 0
 
 
 class State(NamedTuple):
@@ -29,7 +29,8 @@ class State(NamedTuple):
 
 
 def init(mean: Array, hparams: HParams, *, optimizer: Optimizer) -> State:
-    return State(mean, optimizer(hparams.learning_rate).init(mean), hparams)
+    optimizer_state = optimizer(hparams.learning_rate).init(mean)
+    return State(mean=mean, optimizer=optimizer_state, hparams=hparams)
 
 
 def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
@@ -62,7 +63,7 @@ def tell(
     mean, optimizer_state = optimizers.ascend(
         optimizer(hparams.learning_rate), gradient, state.optimizer, mean
     )
-    return State(mean, optimizer_state, hparams)
+    return State(mean=mean, optimizer=optimizer_state, hparams=hparams)
 
 
 def openai_es(
@@ -116,7 +117,7 @@ def openai_es(
         partial(init, optimizer=optimizer),
         ask,
         partial(tell, optimizer=optimizer, weights=base.shaping(weights)),
-        HParams(sigma, learning_rate, weight_decay),
+        HParams(sigma=sigma, learning_rate=learning_rate, weight_decay=weight_decay),
         population_size,
         sampling=sampling,
         chunk_size=chunk_size,

@@ -17,10 +17,10 @@ from jaxes.weights import Weights, WeightsName
 
 
 class HParams(NamedTuple):
-    sigma: Array | float
-    learning_rate: Array | float
-    std_learning_rate: Array | float
-    std_max_change: Array | float
+    sigma: Array | float  # initial std of every coordinate, > 0
+    learning_rate: Array | float  # step size of the optimizer, > 0
+    std_learning_rate: Array | float  # η_σ ≥ 0
+    std_max_change: Array | float  # c, greatest relative change of σ in a generation, in [0, 1)
 
 
 class State(NamedTuple):
@@ -31,8 +31,12 @@ class State(NamedTuple):
 
 
 def init(mean: Array, hparams: HParams, *, optimizer: Optimizer) -> State:
-    std = jnp.ones_like(mean) * hparams.sigma
-    return State(mean, std, optimizer(hparams.learning_rate).init(mean), hparams)
+    return State(
+        mean=mean,
+        std=jnp.ones_like(mean) * hparams.sigma,
+        optimizer=optimizer(hparams.learning_rate).init(mean),
+        hparams=hparams,
+    )
 
 
 def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
@@ -126,7 +130,12 @@ def pgpe(
         partial(init, optimizer=optimizer),
         ask,
         partial(tell, optimizer=optimizer, weights=weights),
-        HParams(sigma, learning_rate, std_learning_rate, std_max_change),
+        HParams(
+            sigma=sigma,
+            learning_rate=learning_rate,
+            std_learning_rate=std_learning_rate,
+            std_max_change=std_max_change,
+        ),
         population_size,
         sampling=sampling,
         chunk_size=chunk_size,

@@ -14,10 +14,10 @@ from jaxes.weights import Weights, WeightsName
 
 
 class HParams(NamedTuple):
-    sigma: Array | float
-    learning_rate: Array | float
-    elite_fraction: Array | float
-    epsilon: Array | float
+    sigma: Array | float  # initial std in every direction, > 0
+    learning_rate: Array | float  # α, in (0, 1]
+    elite_fraction: Array | float  # share of the members that are elites, in (0, 1]
+    epsilon: Array | float  # ε > 0, a variance
 
 
 class State(NamedTuple):
@@ -27,7 +27,8 @@ class State(NamedTuple):
 
 
 def init(mean: Array, hparams: HParams) -> State:
-    return State(mean, hparams.sigma * jnp.eye(mean.size, dtype=mean.dtype), hparams)
+    A = hparams.sigma * jnp.eye(mean.size, dtype=mean.dtype)
+    return State(mean=mean, A=A, hparams=hparams)
 
 
 def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
@@ -101,7 +102,9 @@ def plain_cma(
         init,
         ask,
         partial(tell, weights=base.shaping(weights, 1, "moments are averages of members")),
-        HParams(sigma, learning_rate, elite_fraction, epsilon),
+        HParams(
+            sigma=sigma, learning_rate=learning_rate, elite_fraction=elite_fraction, epsilon=epsilon
+        ),
         population_size,
         sampling=sampling,
         chunk_size=chunk_size,

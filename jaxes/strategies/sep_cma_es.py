@@ -34,9 +34,15 @@ def constants(population_size: int, dim: int) -> Constants:
 
 
 def init(mean: Array, hparams: HParams) -> State:
-    zeros, ones = jnp.zeros_like(mean), jnp.ones_like(mean)
-    sigma = jnp.asarray(hparams.sigma)
-    return State(mean, sigma, ones, zeros, zeros, jnp.zeros((), jnp.int32), hparams)
+    return State(
+        mean=mean,
+        sigma=jnp.asarray(hparams.sigma),
+        C=jnp.ones_like(mean),
+        p_sigma=jnp.zeros_like(mean),
+        p_c=jnp.zeros_like(mean),
+        generation=jnp.zeros((), jnp.int32),
+        hparams=hparams,
+    )
 
 
 def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:

@@ -15,9 +15,9 @@ from jaxes.weights import Weights, WeightsName, like_utilities
 
 
 class HParams(NamedTuple):
-    sigma: Array | float
-    mean_learning_rate: Array | float
-    std_learning_rate: Array | float
+    sigma: Array | float  # initial std of every coordinate, > 0
+    mean_learning_rate: Array | float  # η_μ > 0
+    std_learning_rate: Array | float  # factor on η, > 0
 
 
 class State(NamedTuple):
@@ -27,7 +27,7 @@ class State(NamedTuple):
 
 
 def init(mean: Array, hparams: HParams) -> State:
-    return State(mean, jnp.ones_like(mean) * hparams.sigma, hparams)
+    return State(mean=mean, std=jnp.ones_like(mean) * hparams.sigma, hparams=hparams)
 
 
 def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
@@ -97,7 +97,9 @@ def snes(
         init,
         ask,
         partial(tell, weights=base.shaping(weights, 0, "fitness is compared with its average")),
-        HParams(sigma, mean_learning_rate, std_learning_rate),
+        HParams(
+            sigma=sigma, mean_learning_rate=mean_learning_rate, std_learning_rate=std_learning_rate
+        ),
         population_size,
         sampling=sampling,
         chunk_size=chunk_size,

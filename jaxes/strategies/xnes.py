@@ -17,9 +17,9 @@ from jaxes.weights import Weights, WeightsName, like_utilities
 
 
 class HParams(NamedTuple):
-    sigma: Array | float
-    mean_learning_rate: Array | float
-    shape_learning_rate: Array | float
+    sigma: Array | float  # initial step size, > 0
+    mean_learning_rate: Array | float  # η_μ > 0
+    shape_learning_rate: Array | float  # factor on η, > 0
 
 
 class State(NamedTuple):
@@ -35,7 +35,7 @@ MAX_STEP = 10.0
 
 def init(mean: Array, hparams: HParams) -> State:
     B = jnp.eye(mean.size, dtype=mean.dtype)
-    return State(mean, jnp.asarray(hparams.sigma), B, hparams)
+    return State(mean=mean, sigma=jnp.asarray(hparams.sigma), B=B, hparams=hparams)
 
 
 def ask(key: Array, state: State, members: Array, *, sampler: Sampler) -> Array:
@@ -114,7 +114,11 @@ def xnes(
         init,
         ask,
         partial(tell, weights=base.shaping(weights, 0, "fitness is compared with its average")),
-        HParams(sigma, mean_learning_rate, shape_learning_rate),
+        HParams(
+            sigma=sigma,
+            mean_learning_rate=mean_learning_rate,
+            shape_learning_rate=shape_learning_rate,
+        ),
         population_size,
         sampling=sampling,
         chunk_size=chunk_size,
