@@ -2,6 +2,7 @@
 
 from jaxes import clock as clock  # first: it reads the time
 from jaxes import environments, gaussian, optimizers, policies, problems, weights
+from jaxes.config import evaluate
 from jaxes.core import (
     Evaluation,
     Population,
@@ -30,7 +31,7 @@ from jaxes.strategies.sep_cma_es import sep_cma_es
 from jaxes.strategies.snes import snes
 from jaxes.strategies.xnes import xnes
 from jaxes.sweeps import Halving, SweepResult, sweep
-from jaxes.training import TrainResult, train
+from jaxes.training import RunResult, train
 
 __version__ = "0.1.0"
 
@@ -41,18 +42,19 @@ __all__ = [
     "Halving",
     "Population",
     "Problem",
+    "RunResult",
     "SearchResult",
     "Strategy",
     "SweepResult",
     "Termination",
     "Tests",
     "TrainHParams",
-    "TrainResult",
     "TrainState",
     "ars",
     "cem",
     "cma_es",
     "environments",
+    "evaluate",
     "gaussian",
     "genetic",
     "init",

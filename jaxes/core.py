@@ -36,6 +36,7 @@ from jaxes.checks import check, check_count
 State = Any  # a pytree of arrays; each strategy and each problem has its own
 HParams = Any  # a NamedTuple of numbers: all traced, so that a sweep is a vmap over them
 UpdateStep = Callable[..., tuple["TrainState", dict[str, Array]]]  # see `make_update_step`
+Generation = Callable[..., tuple["TrainState", dict[str, Array], "Tests | None"]]
 
 TRAIN, TEST, IDLE = 0, 1, 2  # what a call of the update step is for
 
@@ -190,9 +191,7 @@ def init(
     return parallel.place(state, mesh)
 
 
-def make_generation(
-    strategy: Strategy, problem: Problem, mesh: Mesh | None = None
-) -> Callable[..., tuple[TrainState, dict[str, Array], Tests | None]]:
+def make_generation(strategy: Strategy, problem: Problem, mesh: Mesh | None = None) -> Generation:
     """All of one generation: `generation(key, state, phase=TRAIN) -> (state, metrics, tests)`."""
     check_parts(strategy, problem)
 

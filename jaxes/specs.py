@@ -86,8 +86,17 @@ def recorded(
 def _arguments(signature: inspect.Signature, args: Any, kwargs: Any) -> dict[str, Any]:
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
-    several = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
-    return {field: plain(value) for field, value in bound.arguments.items() if field not in several}
+    arguments = {}
+    for field, value in bound.arguments.items():
+        parameter = signature.parameters[field]
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        try:
+            arguments[field] = plain(value)
+        except TypeError:
+            if value is not parameter.default:  # which is what a config has that leaves it out
+                raise
+    return arguments
 
 
 def plain(value: Any) -> Any:

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from jaxes import cli
-from jaxes.sweeps import config as sweep_config
-from jaxes.training import config, config_files
+from jaxes.config import files as config_files
+from jaxes.config import run as config
+from jaxes.config import sweep as sweep_config
 
 SPHERE = """# A sphere.
 problem: {name: sphere, num_dims: 4}
@@ -81,9 +82,12 @@ def test_bad_input_is_one_clear_line(override, message, capsys, workplace):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["problem.env_name=hoper"], "got 'hoper'; did you mean 'hopper'?"),
-        (["problem.env_name=swimmer"], "brax's 'swimmer' fails in its own code"),
-        (["problem.backend=sprong"], "problem.backend: unknown value 'sprong'; allowed: spring"),
+        (["environment.env_name=hoper"], "got 'hoper'; did you mean 'hopper'?"),
+        (["environment.env_name=swimmer"], "brax's 'swimmer' fails in its own code"),
+        (
+            ["environment.backend=sprong"],
+            "environment.backend: unknown value 'sprong'; allowed: spring",
+        ),
         (["policy.name=mpl"], "policy.name: unknown value 'mpl'; allowed: mlp, linear, gru"),
         (["policy.hidden=[8, 0]"], "policy.hidden must be a whole number of at least 1, got 0"),
         (["policy.hidden=[a]"], "policy.hidden.0: input should be a valid integer, got 'a'"),

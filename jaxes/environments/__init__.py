@@ -27,7 +27,8 @@ ENVIRONMENTS: dict[str, Callable[..., Environment]] = {
 
 def names() -> list[str]:
     """Of the environments that `find` knows."""
-    return list(dict.fromkeys([*ENVIRONMENTS, *metadata.entry_points(group=GROUP).names]))
+    installed = sorted(metadata.entry_points(group=GROUP).names)
+    return list(dict.fromkeys([*ENVIRONMENTS, *installed]))
 
 
 def find(name: str) -> Callable[..., Environment]:

@@ -8,12 +8,8 @@ from jaxes.problems.functions import function
 from jaxes.problems.policy_search import policy_search
 from jaxes.problems.shortcuts import brax, gymnax, playground
 
-PROBLEMS: dict[str, Callable[..., Problem]] = {
-    "brax": brax,
-    "gymnax": gymnax,
-    "playground": playground,
-    **functions.FUNCTIONS,
-}
+# Those that have no environment and policy of their own in a config.
+PROBLEMS: dict[str, Callable[..., Problem]] = {**functions.FUNCTIONS}
 
 __all__ = [
     "PROBLEMS",

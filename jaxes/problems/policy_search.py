@@ -303,6 +303,7 @@ class _PolicySearch:
                 "rollout/env_steps": train.length.sum(),
                 "rollout/episode_length": train.length.mean(),
                 "rollout/diverged": train.diverged.sum(),
+                "rollout/truncated": train.truncated.sum(),
                 "rollout/utilization": utilization,
             },
             tests=Tests(test.total_reward, test.length, test.diverged, test.truncated),

@@ -1,1 +1,1 @@
-"""What a sweep says: `ranking` with confidence intervals, and `plots`."""
+"""What a sweep says: `tables` with confidence intervals, and `plots`."""

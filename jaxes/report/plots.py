@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
-mpl.use("agg")  # no display is needed
-import matplotlib.pyplot as plt
-
-from jaxes.report.ranking import Ranked, Sweep, with_interval
+from jaxes.report.tables import Ranked, Sweep
+from jaxes.statistics import with_interval
 
 MOST_CURVES = 12  # of a plot; more could not be told apart
 MOST_INCHES, MOST_TICKS = 12, 15  # of an axis
@@ -28,14 +29,14 @@ def draw(sweep: Sweep, ranked: list[Ranked], directory: Path) -> list[Path]:
     for name, figure in figures.items():
         paths.append(path := directory / f"{name}.png")
         figure.savefig(path, dpi=150, bbox_inches="tight")
-        plt.close(figure)
     return paths
 
 
-def curves(sweep: Sweep, ranked: list[Ranked]) -> Any:
+def curves(sweep: Sweep, ranked: list[Ranked]) -> Figure:
     """Return of the mean policy against environment steps: interquartile mean over seeds, and its
     95 % confidence interval as a band, for each of the best configurations."""
-    figure, axes = plt.subplots(figsize=(7, 4.5))
+    figure = Figure(figsize=(7, 4.5))
+    axes = figure.subplots()
     order = [row.values for row in ranked][:MOST_CURVES]
     for values, rows in sweep.configurations():
         if values not in order:
@@ -60,7 +61,7 @@ def curves(sweep: Sweep, ranked: list[Ranked]) -> Any:
     return figure
 
 
-def heat_map(fields: list[str], ranked: list[Ranked]) -> Any:
+def heat_map(fields: list[str], ranked: list[Ranked]) -> Figure:
     """Interquartile mean of the final return over both swept fields."""
     across, down = fields
     columns = _sorted({_text(row.values[across]): row.values[across] for row in ranked})
@@ -70,7 +71,8 @@ def heat_map(fields: list[str], ranked: list[Ranked]) -> Any:
         at = lines.index(_text(row.values[down])), columns.index(_text(row.values[across]))
         grid[at] = row.iqm
     size = min(1.2 + 0.8 * len(columns), MOST_INCHES), min(1.2 + 0.6 * len(lines), MOST_INCHES)
-    figure, axes = plt.subplots(figsize=size)
+    figure = Figure(figsize=size)
+    axes = figure.subplots()
     image = axes.imshow(grid, origin="lower", aspect="auto")
     across_every, down_every = (-(-len(names) // MOST_TICKS) for names in (columns, lines))
     axes.set_xticks(range(0, len(columns), across_every), columns[::across_every])
@@ -81,11 +83,12 @@ def heat_map(fields: list[str], ranked: list[Ranked]) -> Any:
     return figure
 
 
-def parallel_coordinates(fields: list[str], ranked: list[Ranked]) -> Any:
-    """A line a configuration through its values, coloured by its return."""
+def parallel_coordinates(fields: list[str], ranked: list[Ranked]) -> Figure:
+    """A line a configuration through its values, colored by its return."""
     ranked = [row for row in ranked if np.isfinite(row.iqm)]
-    figure, axes = plt.subplots(figsize=(1.5 + 1.5 * len(fields), 4.5))
-    colours = plt.Normalize(
+    figure = Figure(figsize=(1.5 + 1.5 * len(fields), 4.5))
+    axes = figure.subplots()
+    colors = Normalize(
         min((row.iqm for row in ranked), default=0), max((row.iqm for row in ranked), default=1)
     )
     ticks = [
@@ -96,16 +99,14 @@ def parallel_coordinates(fields: list[str], ranked: list[Ranked]) -> Any:
             ticks[i].index(_text(row.values[field])) / max(len(ticks[i]) - 1, 1)
             for i, field in enumerate(fields)
         ]
-        axes.plot(range(len(fields)), heights, color=plt.cm.viridis(colours(row.iqm)))
+        axes.plot(range(len(fields)), heights, color=colormaps["viridis"](colors(row.iqm)))
     for i, names in enumerate(ticks):
         shown = names if len(names) <= 12 else [names[0], names[-1]]
         for name in shown:
             axes.text(i, names.index(name) / max(len(names) - 1, 1), f" {name}", fontsize="small")
     axes.set_xticks(range(len(fields)), [_short(field) for field in fields])
     axes.set_yticks([])
-    figure.colorbar(
-        plt.cm.ScalarMappable(colours, "viridis"), ax=axes, label="return (interquartile mean)"
-    )
+    figure.colorbar(ScalarMappable(colors, "viridis"), ax=axes, label="return (interquartile mean)")
     return figure
 
 

@@ -8,6 +8,7 @@ from jax import Array
 from jaxes.checks import check, check_fraction, check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler, Scheme, antithetic, mirrored
+from jaxes.specs import of_strategy, recorded
 from jaxes.strategies import base
 from jaxes.weights import bounded, elite, to_unit_interval
 
@@ -55,6 +56,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler) -> State
     return State(state.mean + scale * step, hparams)
 
 
+@recorded(of_strategy)
 @base.without_weights("it weighs directions by the rewards of both their members")
 def ars(
     population_size: int,

@@ -9,6 +9,7 @@ from jax import Array
 from jaxes.checks import check_fraction, check_non_negative, check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
+from jaxes.specs import of_strategy, recorded
 from jaxes.strategies import base
 from jaxes.weights import Weights, WeightsName
 
@@ -58,6 +59,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights:
     )
 
 
+@recorded(of_strategy)
 def cem(
     population_size: int,
     *,

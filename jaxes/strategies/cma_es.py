@@ -16,6 +16,7 @@ from jax import Array
 from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
+from jaxes.specs import of_strategy, recorded
 from jaxes.strategies import base
 from jaxes.weights import by_rank
 
@@ -254,6 +255,7 @@ def _decompose_where_batched(
     return _decompose_where(*batch), (True, True, True)
 
 
+@recorded(of_strategy)
 @base.without_weights("its learning rates follow from its weights; `constants` changes both")
 def cma_es(
     population_size: int,

@@ -10,6 +10,7 @@ from jax import Array
 from jaxes.checks import check_count, check_fraction, check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import Sampler
+from jaxes.specs import of_strategy, recorded
 from jaxes.strategies import base
 from jaxes.weights import is_informative
 
@@ -81,6 +82,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler) -> State
     return jax.tree.map(partial(jnp.where, says_something), moved, state)
 
 
+@recorded(of_strategy)
 @base.without_weights("it selects by rank alone, and averages nothing")
 def genetic(
     population_size: int,

@@ -11,6 +11,7 @@ from jax import Array
 from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
+from jaxes.specs import of_strategy, recorded
 from jaxes.strategies import base, cma_es
 from jaxes.strategies.cma_es import HParams
 from jaxes.weights import by_rank
@@ -109,6 +110,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler) -> State
     )
 
 
+@recorded(of_strategy)
 @base.without_weights("its learning rates follow from its weights")
 def lm_ma_es(
     population_size: int,

@@ -12,6 +12,7 @@ from jaxes.checks import check_non_negative, check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.optimizers import Optimizer, OptimizerName
+from jaxes.specs import of_strategy, recorded
 from jaxes.strategies import base
 from jaxes.weights import Weights, WeightsName
 
@@ -66,6 +67,7 @@ def tell(
     return State(mean=mean, optimizer=optimizer_state, hparams=hparams)
 
 
+@recorded(of_strategy)
 def openai_es(
     population_size: int,
     *,
@@ -124,6 +126,7 @@ def openai_es(
     )
 
 
+@recorded(of_strategy)
 def nes(
     population_size: int,
     *,

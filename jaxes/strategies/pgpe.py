@@ -12,6 +12,7 @@ from jaxes.checks import check_non_negative, check_number, check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
 from jaxes.optimizers import Optimizer, OptimizerName
+from jaxes.specs import of_strategy, recorded
 from jaxes.strategies import base
 from jaxes.weights import Weights, WeightsName
 
@@ -76,6 +77,7 @@ def tell(
     )
 
 
+@recorded(of_strategy)
 def pgpe(
     population_size: int,
     *,

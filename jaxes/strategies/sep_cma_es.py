@@ -13,6 +13,7 @@ from jax import Array
 from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
+from jaxes.specs import of_strategy, recorded
 from jaxes.strategies import base, cma_es
 from jaxes.strategies.cma_es import Constants, HParams
 from jaxes.weights import by_rank
@@ -80,6 +81,7 @@ def tell(
     )
 
 
+@recorded(of_strategy)
 @base.without_weights("its learning rates follow from its weights; `constants` changes both")
 def sep_cma_es(
     population_size: int,

@@ -10,6 +10,7 @@ from jax import Array
 from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
+from jaxes.specs import of_strategy, recorded
 from jaxes.strategies import base
 from jaxes.weights import Weights, WeightsName, like_utilities
 
@@ -52,6 +53,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights:
     )
 
 
+@recorded(of_strategy)
 def snes(
     population_size: int,
     *,

@@ -12,6 +12,7 @@ from jaxes import parallel
 from jaxes.checks import check_positive
 from jaxes.core import Strategy
 from jaxes.gaussian import CHUNK_SIZE, Sampler
+from jaxes.specs import of_strategy, recorded
 from jaxes.strategies import base
 from jaxes.weights import Weights, WeightsName, like_utilities
 
@@ -68,6 +69,7 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights:
     )
 
 
+@recorded(of_strategy)
 def xnes(
     population_size: int,
     *,

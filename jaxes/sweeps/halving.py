@@ -1,14 +1,13 @@
-"""Successive halving: which trials of a sweep are out."""
+"""Successive halving: which configurations of a sweep go on."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from jaxes.checks import check, check_count, check_fraction
-from jaxes.sweeps.batches import Batch
-from jaxes.sweeps.directory import SweepDir
-from jaxes.sweeps.results import Trial
+
+C = TypeVar("C")
 
 
 class Halving(NamedTuple):
@@ -27,7 +26,7 @@ class Halving(NamedTuple):
     keep: float = 0.5
 
 
-def check_halving(halving: Halving | None, trials: list[Trial], num_generations: int) -> None:
+def check_halving(halving: Halving | None, num_configurations: int, num_generations: int) -> None:
     """Raises a ValueError for rungs that are not in order, or with nothing to drop."""
     if halving is None:
         return
@@ -41,24 +40,10 @@ def check_halving(halving: Halving | None, trials: list[Trial], num_generations:
     check("halving.generations", halving.generations, ordered, "at least one, in rising order")
     check_fraction("halving.keep", halving.keep)
     check("halving.keep", halving.keep, halving.keep < 1, "less than 1")
-    configurations = len({trial.configuration for trial in trials})
-    check("halving", configurations, configurations > 1, "of at least 2 configurations")
+    check("halving", num_configurations, num_configurations > 1, "of at least 2 configurations")
 
 
-def drop(halving: Halving, rung: int, batches: Sequence[Batch], directory: SweepDir) -> None:
-    """Drops what the rungs before this one drop; all of it follows from the tests."""
-    dropped: set[str] = set()
-    for generation in halving.generations[:rung]:
-        scores: dict[str, list[float]] = {}
-        for batch in batches:
-            for trial in batch.trials:
-                if trial.configuration not in dropped:
-                    score = directory.score(trial, generation)
-                    scores.setdefault(trial.configuration, []).append(score)
-        ranked = sorted(scores, key=lambda name: np.mean(scores[name]), reverse=True)
-        dropped |= set(ranked[max(1, round(halving.keep * len(ranked))) :])
-    for batch in batches:
-        for i, trial in batch.each():
-            if trial.configuration in dropped:
-                batch.active[i] = False
-                directory.mark(trial, "dropped")
+def survivors(scores: Mapping[C, Sequence[float]], keep: float) -> list[C]:
+    """The share `keep` of configurations, at least one, with the greatest mean score over seeds."""
+    ranked = sorted(scores, key=lambda name: np.mean(scores[name]), reverse=True)
+    return ranked[: max(1, round(keep * len(ranked)))]

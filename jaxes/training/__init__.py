@@ -1,5 +1,6 @@
-"""Training runs: the loop, checkpoints, metrics, configuration."""
+"""Training runs: program, loop, checkpoints, metrics."""
 
-from jaxes.training.trainer import TrainResult, train
+from jaxes.training.run import RunResult
+from jaxes.training.train import train
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["RunResult", "train"]

@@ -1,92 +1,77 @@
 """What a run shows while it goes on: a live bar on a terminal, plain lines elsewhere."""
 
 import math
-import os
 import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
-from jaxes.training.metrics import Row
+from jaxes.terminal import format_number, say
+from jaxes.training.loop import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
-def number(value: float) -> str:
-    """One decimal for scores, significant digits for small values."""
-    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
-
-
-def say(console: Console | None, text: str) -> None:
-    """Prints lines as they are: not wrapped, no markup."""
-    if console is not None:
-        console.print(text, soft_wrap=True, markup=False, highlight=False)
-
-
-class PatientConsole(Console):
-    """A console that falls silent, rather than ends the program, when its reader goes away."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
-
-
 class Display:
-    """Shows progress; `console=None` shows nothing.
+    """Shows the progress of a run alone; `console=None` shows nothing.
 
     Use it as a context manager around the run.
     """
 
-    def __init__(self, console: Console | None, generation: int, num_generations: int):
+    def __init__(self, console: Console | None, num_generations: int):
         self._console = console
-        self._num_generations = num_generations
-        self._test_return = "-"
         self._last_line = 0.0
-        self._progress = None
+        self._bar = None
         if console is not None and console.is_terminal:
-            self._progress = Progress(
+            self._bar = Bar(
                 TextColumn("generation {task.completed:.0f}/{task.total:.0f}"),
                 BarColumn(bar_width=20),
                 TextColumn("{task.fields[text]}"),
                 TimeRemainingColumn(),
                 console=console,
             )
-            self._task = self._progress.add_task(
-                "", total=num_generations, completed=generation, text=""
-            )
+            self._task = self._bar.add_task("", total=num_generations, text="")
 
     def __enter__(self) -> "Display":
-        if self._progress is not None:
-            self._progress.start()
+        if self._bar is not None:
+            self._bar.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def say(self, text: str) -> None:
         say(self._console, text)
 
-    def update(self, rows: list[Row], steps_per_second: float, seconds_left: float) -> None:
-        """Shows the last of `rows`."""
-        row = rows[-1]
-        tested = "test/return_mean" in row
-        if tested:
-            self._test_return = number(row["test/return_mean"])
-        text = (
-            f"fitness {number(row['fitness/mean'])} (best {number(row['fitness/max'])})"
-            f"  return of the mean {self._test_return}"
-        )
-        if math.isnan(row["fitness/mean"]):
-            text = "NO MEMBER HAS A FINITE FITNESS  " + text
-        if "rollout/env_steps" in row:
-            text += f"  {steps_per_second:,.0f} steps/s"
-        if self._progress is not None:
-            self._progress.update(self._task, completed=row["generation"], text=text)
-        elif tested or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+    def update(self, progress: Progress) -> None:
+        if progress.first:
+            self.say(f"first generation in {progress.seconds:.1f} s")
+        text = _describe(progress)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=progress.batch.done, text=text)
+        elif progress.tested or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self.say(
-                f"generation {row['generation']}/{self._num_generations}  {text}"
-                f"  {seconds_left:,.0f} s left"
+                f"generation {progress.batch.done}/{progress.num_generations}  {text}"
+                f"  {progress.seconds_left:,.0f} s left"
             )
+
+
+def _describe(progress: Progress) -> str:
+    """The last row of a run, and its last test."""
+    (run,) = progress.batch.runs
+    row = run.last_row
+    tested = run.tests[-1]["test/return_mean"] if run.tests else None
+    shown = "-" if tested is None else format_number(tested)
+    text = (
+        f"fitness {format_number(row['fitness/mean'])} (best {format_number(row['fitness/max'])})"
+        f"  return of the mean {shown}"
+    )
+    if math.isnan(row["fitness/mean"]):
+        text = "NO MEMBER HAS A FINITE FITNESS  " + text
+    if "rollout/env_steps" in row:
+        text += f"  {row['rollout/env_steps'] / row['time/seconds']:,.0f} steps/s"
+    return text

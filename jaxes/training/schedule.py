@@ -11,12 +11,12 @@ CHUNK_SECONDS = 1.0  # a chunk is cut so that the display moves and Ctrl-C is he
 
 
 class Schedule(NamedTuple):
-    """These arguments of `jaxes.train`."""
+    """These arguments of `jaxes.train`; all but the last are in generations."""
 
     num_generations: int
-    checkpoint_every: int = 50
-    test_every: int = 10
-    target_return: float | None = None
+    checkpoint_every: int
+    test_every: int
+    target_return: float | None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "Schedule":
@@ -33,7 +33,7 @@ class Schedule(NamedTuple):
 
     def reached(self, row: Row) -> bool:
         """Whether the test that a row tells of, if any, reached the target."""
-        if self.target_return is None or row.get("test/diverged", 1):
+        if self.target_return is None or "test/return_mean" not in row or row["test/diverged"]:
             return False
         value = row["test/return_mean"]  # None where a file says null, for NaN
         return value is not None and value >= self.target_return

@@ -36,7 +36,7 @@ def installed(monkeypatch):
 
 
 def test_environments_of_installed_packages_are_found(installed):
-    assert environments.names() == ["brax", "gymnax", "playground", "still", "broken", "nothing"]
+    assert environments.names() == ["brax", "gymnax", "playground", "broken", "nothing", "still"]
     environment = environments.find("still")(size=3)
     assert environments.observation_size(environment) == 3
     assert environment.spec == {"name": "still", "size": 3}

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import pytest
 
 import jaxes
+from jaxes.config import run as config
+from jaxes.config.files import ConfigError
 from jaxes.rollouts import tuning
 from jaxes.rollouts.width import suitable_lanes
-from jaxes.training import config
-from jaxes.training.config_files import ConfigError
 
 
 def drift():

@@ -13,14 +13,16 @@ import yaml
 
 import jaxes
 from jaxes import cli
+from jaxes.config import run as config
+from jaxes.config import sweep as sweep_config
+from jaxes.config.files import ConfigError
 from jaxes.report.plots import draw
-from jaxes.report.ranking import rank, read_sweep
-from jaxes.sweeps import batches, runner, sweeper
-from jaxes.sweeps import config as sweep_config
-from jaxes.sweeps.directory import SweepDir
-from jaxes.training import config
+from jaxes.report.tables import rank, read_sweep
+from jaxes.sweeps.sweep import run_sweep
 from jaxes.training.checkpoint import Checkpoints
-from jaxes.training.config_files import ConfigError
+from jaxes.training.loop import Loop
+from jaxes.training.program import Program
+from jaxes.training.run import Run
 
 CONFIG = {
     "problem": {"name": "sphere", "num_dims": 5},
@@ -150,15 +152,15 @@ def test_two_fields_are_a_heat_map(finished, tmp_path):
 
 def test_a_killed_sweep_goes_on_where_it_was(finished, tmp_path, monkeypatch):
     written = []
-    original = SweepDir.write
+    original = Run.write
 
-    def dies(self, trial, rows):
-        original(self, trial, rows)
-        written.append(trial.number)
+    def dies(self, rows):
+        original(self, rows)
+        written.append(self.trial.index)
         if len(written) == 23:
             raise SystemExit
 
-    monkeypatch.setattr(SweepDir, "write", dies)
+    monkeypatch.setattr(Run, "write", dies)
     arguments = ["sweep", write(tmp_path / "sweep.yaml"), "--run-dir", str(tmp_path / "cut")]
     with pytest.raises(SystemExit):
         cli.main(arguments)
@@ -176,7 +178,7 @@ def test_a_killed_sweep_goes_on_where_it_was(finished, tmp_path, monkeypatch):
 def test_batches_change_nothing(finished, tmp_path):
     changed = CONFIG | {"sweep": CONFIG["sweep"] | {"max_bytes": 30_000}}
     plan = sweep_config.load(write(tmp_path / "sweep.yaml", **changed))
-    result = sweeper.run_sweep(plan.groups, plan.schedule, **plan.options)
+    result = run_sweep(plan.groups, plan.schedule, **plan.options)
     expected = [float(row["return_mean"]) for row in table(finished)]
     close([row.return_mean for row in result.results], expected)
 
@@ -187,17 +189,17 @@ def test_padded_batches_change_nothing_and_a_resumed_sweep_keeps_them(tmp_path, 
     options = {"num_seeds": 5, "num_generations": 8, "test_every": 4, "checkpoint_every": 4}
     options |= {"run_dir": tmp_path / "run"}
     expected = jaxes.sweep(*arguments, **options | {"run_dir": None})
-    run_chunk, chunks = runner.Runner.run, []
+    drive, chunks = Loop.drive, []
 
-    def dies_in_the_second_batch(self, *arguments):
-        chunks.append(self.batch.real.tolist())
+    def dies_in_the_second_batch(self, batch, *arguments):
+        chunks.append(batch.active.tolist())
         if len(chunks) == 2:
             raise SystemExit
-        run_chunk(self, *arguments)
+        drive(self, batch, *arguments)
 
     num_bytes = iter([10, 5])
-    monkeypatch.setattr(batches, "bytes_of", lambda program: next(num_bytes))
-    monkeypatch.setattr(runner.Runner, "run", dies_in_the_second_batch)
+    monkeypatch.setattr(Program, "num_bytes", property(lambda program: next(num_bytes)))
+    monkeypatch.setattr(Loop, "drive", dies_in_the_second_batch)
     with pytest.raises(SystemExit):
         jaxes.sweep(*arguments, **options, max_bytes=9)
     assert chunks == [[True] * 3, [True, True, False]]

@@ -13,7 +13,8 @@ import pytest
 from jaxes.training.metrics import read_rows
 
 CONFIG = """
-problem: {name: brax, env_name: inverted_pendulum, num_test_episodes: 4, episode_length: 200}
+environment: {name: brax, env_name: inverted_pendulum}
+problem: {num_test_episodes: 4, episode_length: 200}
 policy: {name: mlp, hidden: [4]}
 strategy: {name: cma_es, population_size: 16}
 training: {num_generations: 40, checkpoint_every: 3, test_every: 5}

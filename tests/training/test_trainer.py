@@ -12,8 +12,8 @@ import pytest
 
 import jaxes
 from jaxes.problems import functions
-from jaxes.training import run_dir as run_dirs
-from jaxes.training import trainer
+from jaxes.training import batch
+from jaxes.training import directory as run_dirs
 
 
 @pytest.fixture
@@ -96,10 +96,10 @@ def test_the_update_step_is_traced_and_compiled_once(strategy, problem, tmp_path
 
 def test_one_transfer_a_chunk(strategy, problem, monkeypatch):
     transfers, chunks = [], []
-    device_get, write = jax.device_get, trainer.make_rows
+    device_get, write = jax.device_get, batch.make_rows
     monkeypatch.setattr(jax, "device_get", lambda tree: transfers.append(1) or device_get(tree))
     monkeypatch.setattr(
-        trainer, "make_rows", lambda *arguments: chunks.append(1) or write(*arguments)
+        batch, "make_rows", lambda *arguments: chunks.append(1) or write(*arguments)
     )
     jaxes.train(problem, strategy, num_generations=50, test_every=10)
     assert len(chunks) >= 5
@@ -128,7 +128,7 @@ def test_a_run_that_reached_its_target_is_over(strategy, tmp_path):
 def test_the_floor_is_that_of_zero_parameters(strategy, problem):
     result = jaxes.train(problem, strategy, num_generations=1)
     np.testing.assert_allclose(
-        result.floor_mean,
+        result.zero_policy_return,
         -sum(
             100 * (z[1] - z[0] ** 2) ** 2 + (1 - z[0]) ** 2
             for z in zip(

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from jaxes import hparams
+from jaxes.config.files import ConfigError, read, set_field
+from jaxes.config.run import Config, Section, Setup, validate
 from jaxes.core import Problem, TrainHParams
 from jaxes.strategies import STRATEGIES
-from jaxes.sweeps.batches import Group
 from jaxes.sweeps.halving import Halving
-from jaxes.sweeps.results import Trial
-from jaxes.training.config import Config, Run, Section, validate
-from jaxes.training.config_files import ConfigError, read, set_field
+from jaxes.sweeps.plan import Group
+from jaxes.training.run import Trial
 from jaxes.training.schedule import Schedule
 
 MOST_TRIALS = 100_000  # each has a directory
@@ -58,7 +59,7 @@ class SweepSection(Section):
     max_bytes: int | None = None
 
 
-class SweepRun(NamedTuple):
+class SweepSetup(NamedTuple):
     """What a sweep config describes.
 
     Attributes:
@@ -76,7 +77,7 @@ class SweepRun(NamedTuple):
     static: list[str]
 
 
-def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepRun:
+def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepSetup:
     """Reads a sweep config and makes its trials. Nothing is compiled.
 
     Raises:
@@ -93,30 +94,33 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepRun:
         raise ConfigError(f"sweep.num_seeds: must be at least 1, got {section.num_seeds}")
     if section.num_seeds > MOST_TRIALS:
         raise ConfigError(f"sweep.num_seeds: at most {MOST_TRIALS}, got {section.num_seeds}")
-    groups: dict[str, tuple[Run, list[Trial]]] = {}
+    groups: dict[str, tuple[Setup, list[Trial]]] = {}
     training: dict[str, Any] = {}
     static: dict[str, None] = {}  # names in order
     builder = _Builder()
-    number = 0
+    count = 0
     for values in assignments(section):
-        if number + section.num_seeds > MOST_TRIALS:
+        if count + section.num_seeds > MOST_TRIALS:
             raise ConfigError(f"sweep: at most {MOST_TRIALS} trials are allowed, got more")
         config = config_of(base, values)
-        run = builder.build(config, values)
-        training = run.training
-        hparams = TrainHParams(run.strategy.hparams, run.problem.hparams)
-        _, trials = groups.setdefault(static_part(config, run), (run, []))
-        static |= {name: None for name in values if _is_static(name, config, run)}
+        setup = builder.build(config, values)
+        training = setup.training
+        numbers = TrainHParams(setup.strategy.hparams, setup.problem.hparams)
+        traced = traced_fields(config, numbers)
+        _, trials = groups.setdefault(static_part(config, traced), (setup, []))
+        static |= {name: None for name in values if _path(name, config.resolved) not in traced}
         for seed in range(training["seed"], training["seed"] + section.num_seeds):
             resolved = copy.deepcopy(config.resolved)
             resolved["training"]["seed"] = seed
-            trials.append(Trial(number, seed, values, hparams, resolved))
-            number += 1
+            trials.append(Trial(count, seed, values, numbers, resolved))
+            count += 1
     if training["loggers"]:
         raise ConfigError(f"training.loggers: a sweep has none, got {training['loggers']!r}")
     halving = section.halving and Halving(tuple(section.halving.generations), section.halving.keep)
-    return SweepRun(
-        groups=[Group(run.problem, run.strategy, tuple(trials)) for run, trials in groups.values()],
+    return SweepSetup(
+        groups=[
+            Group(setup.problem, setup.strategy, tuple(trials)) for setup, trials in groups.values()
+        ],
         schedule=Schedule.of(training),
         options={"halving": halving, "exact": section.exact, "max_bytes": section.max_bytes},
         data=data,
@@ -143,11 +147,11 @@ def assignments(section: SweepSection) -> Iterator[dict[str, Any]]:
                 twice += [name for name in drawn if name in explicit]
                 if twice:
                     raise ConfigError(f"sweep: {twice[0]} is given twice")
-                found = explicit | drawn | values
-                about = json.dumps(found, sort_keys=True)
-                if about not in seen:  # a choice is often drawn twice
-                    seen.add(about)
-                    yield found
+                configuration = explicit | drawn | values
+                key = json.dumps(configuration, sort_keys=True)
+                if key not in seen:  # a choice is often drawn twice
+                    seen.add(key)
+                    yield configuration
 
 
 def samples(search: RandomSearch) -> list[dict[str, Any]]:
@@ -189,9 +193,7 @@ def config_of(base: dict[str, Any], values: Mapping[str, Any]) -> Config:
     for name, value in sorted(values.items(), key=lambda item: item[0] != "strategy.name"):
         if name.split(".")[0] == "training":
             raise ConfigError(f"sweep: {name} is common to all trials and cannot be swept")
-        strategy = data.get("strategy")
-        chosen = strategy.get("name") if isinstance(strategy, dict) else None
-        path = name.replace("strategy.*.", f"strategy.{chosen}.")
+        path, chosen = _path(name, data), _chosen(data)
         owner = path.split(".")[1] if path.startswith("strategy.") else chosen
         if chosen in STRATEGIES and owner in STRATEGIES and owner != chosen:
             raise ConfigError(
@@ -222,31 +224,46 @@ class _Builder:
     def __init__(self) -> None:
         self.problems: dict[str, Problem] = {}
 
-    def build(self, config: Config, values: Mapping[str, Any]) -> Run:
-        sections = {name: config.resolved.get(name) for name in ("problem", "policy")}
-        about = json.dumps(sections, sort_keys=True)
+    def build(self, config: Config, values: Mapping[str, Any]) -> Setup:
+        sections = {
+            name: config.resolved.get(name) for name in ("environment", "problem", "policy")
+        }
+        key = json.dumps(sections, sort_keys=True)
         with _of_trial(values):
-            run = config.build(self.problems.get(about))
-        self.problems[about] = run.problem
-        return run
+            setup = config.build(self.problems.get(key))
+        self.problems[key] = setup.problem
+        return setup
 
 
-def static_part(config: Config, run: Run) -> str:
+def traced_fields(config: Config, numbers: TrainHParams) -> set[str]:
+    """The paths, in the config, of the numbers that are traced."""
+    own = f"strategy.{_chosen(config.resolved)}."
+    return {
+        own + path.removeprefix("strategy.") if path.startswith("strategy.") else path
+        for path in hparams.paths(numbers)
+    }
+
+
+def static_part(config: Config, traced: set[str]) -> str:
     """What trials must share to be one program: all but the traced numbers and the seed."""
     data = copy.deepcopy(config.resolved)
-    name = data["strategy"]["name"]
-    data["strategy"] = {key: data["strategy"][key] for key in ("name", "population_size", name)}
-    for field in run.strategy.hparams._fields:
-        data["strategy"][name].pop(field, None)
-    for field in run.problem.hparams._fields:
-        data["problem"].pop(field, None)
+    chosen = data["strategy"]["name"]
+    data["strategy"] = {key: data["strategy"][key] for key in ("name", "population_size", chosen)}
+    for path in traced:
+        *parents, field = path.split(".")
+        section = data
+        for parent in parents:
+            section = section[parent]
+        section.pop(field, None)
     return json.dumps(data, sort_keys=True)
 
 
-def _is_static(name: str, config: Config, run: Run) -> bool:
-    """Whether different values of a field make programs of their own."""
-    section, _, field = name.rpartition(".")
-    chosen = config.resolved["strategy"]["name"]
-    ours = section in (f"strategy.{chosen}", "strategy.*")
-    part = run.problem if section == "problem" else run.strategy if ours else None
-    return part is None or field not in part.hparams._fields
+def _path(name: str, data: Mapping[str, Any]) -> str:
+    """A field's path in a config, where `strategy.*` is the chosen strategy."""
+    return name.replace("strategy.*.", f"strategy.{_chosen(data)}.")
+
+
+def _chosen(data: Mapping[str, Any]) -> Any:
+    """The name of the strategy that a config chooses, if it names one."""
+    strategy = data.get("strategy")
+    return strategy.get("name") if isinstance(strategy, dict) else None

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from jaxes.checks import near
+from jaxes.training.directory import read_identity
 
 
 class ConfigError(ValueError):
@@ -41,15 +42,17 @@ def find(name: str) -> Path:
     return Path(name)
 
 
-def of_run(run_dir: Path) -> Path:
+def config_of_run(run_dir: Path) -> Path:
     """The resolved config in a run directory.
 
     Raises:
       ConfigError: there is none.
+      ValueError: the run is of another format.
     """
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise ConfigError(f"run: {run_dir} holds no run of `jaxes train` (no config.yaml in it)")
+    read_identity(run_dir)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Configurations of a sweep in order, by interquartile means over seeds."""
+"""Tables: configurations of a sweep in order, by interquartile means over seeds."""
 
 import contextlib
 import csv
@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
 from rich.table import Table
 
-from jaxes.sweeps.results import Result, interquartile_mean, returns_of, standing
-from jaxes.training.display import number
+from jaxes.statistics import with_interval
+from jaxes.sweeps.table import COLUMNS, rank_key, returns_of
+from jaxes.terminal import format_number
 from jaxes.training.metrics import Row, read_rows
-
-CONFIDENCE = 0.95
-RESAMPLES = 2000
 
 
 class Sweep(NamedTuple):
@@ -28,11 +25,11 @@ class Sweep(NamedTuple):
 
     def configurations(self) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
         """The values of each configuration, and the rows of its seeds."""
-        found: dict[str, list[dict[str, Any]]] = {}
+        by_values: dict[str, list[dict[str, Any]]] = {}
         for row in self.rows:
             values = {field: row[field] for field in self.fields}
-            found.setdefault(json.dumps(values), []).append(row)
-        return [(json.loads(values), rows) for values, rows in found.items()]
+            by_values.setdefault(json.dumps(values), []).append(row)
+        return [(json.loads(values), rows) for values, rows in by_values.items()]
 
     def metrics(self, row: dict[str, Any]) -> list[Row]:
         """The generations of a trial."""
@@ -76,17 +73,11 @@ def read_sweep(path: Path) -> Sweep:
         rows = [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
     if not rows:
         raise ValueError(f"sweep: {table} has no rows")
-    known = set(Result._fields)
-    return Sweep(path, [name for name in rows[0] if name not in known], rows)
+    return Sweep(path, [name for name in rows[0] if name not in COLUMNS], rows)
 
 
 def rank(sweep: Sweep) -> list[Ranked]:
-    """All configurations, the best one first: see `standing`.
-
-    The interquartile mean leaves out the best and the worst quarter of the seeds.
-    Reference: Agarwal et al., Deep reinforcement learning at the edge of the statistical precipice
-    (NeurIPS 2021), arXiv:2108.13264.
-    """
+    """All configurations, the best one first: see `rank_key`."""
     ranked = []
     for values, rows in sweep.configurations():
         returns = returns_of(rows)
@@ -101,26 +92,8 @@ def rank(sweep: Sweep) -> list[Ranked]:
             diverged=sum(row["status"] == "diverged" for row in rows),
             dropped=any(row["status"] == "dropped" for row in rows),
         )
-        ranked.append((standing(rows), row))
+        ranked.append((rank_key(rows), row))
     return [row for _, row in sorted(ranked, key=lambda pair: pair[0])]
-
-
-def with_interval(samples: np.ndarray) -> tuple[float, float, float]:
-    """The interquartile mean of samples [S], and the ends of its bootstrap confidence interval."""
-    middle = float(interquartile_mean(samples))
-    if samples.size < 2 or not np.isfinite(samples).all():
-        return middle, math.nan, math.nan
-    if np.ptp(samples) == 0:
-        return middle, middle, middle
-    interval = scipy.stats.bootstrap(
-        (samples,),
-        interquartile_mean,
-        confidence_level=CONFIDENCE,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        random_state=np.random.default_rng(0),
-    ).confidence_interval
-    return middle, float(interval.low), float(interval.high)
 
 
 def table(sweep: Sweep, ranked: list[Ranked]) -> Table:
@@ -129,14 +102,16 @@ def table(sweep: Sweep, ranked: list[Ranked]) -> Table:
     for name in (*sweep.fields, "seeds", "return (IQM)", "95 % interval", "best", ""):
         table.add_column(name.removeprefix("strategy."), overflow="fold")
     for row in ranked:
-        words = ["dropped"] * row.dropped + [f"{row.diverged} diverged"] * bool(row.diverged)
+        remarks = ["dropped"] * row.dropped + [f"{row.diverged} diverged"] * bool(row.diverged)
         table.add_row(
             *("-" if row.values[name] is None else str(row.values[name]) for name in sweep.fields),
             str(row.num_seeds),
-            number(row.iqm),
-            "-" if math.isnan(row.low) else f"{number(row.low)} to {number(row.high)}",
-            number(row.best),
-            ", ".join(words),
+            format_number(row.iqm),
+            "-"
+            if math.isnan(row.low)
+            else f"{format_number(row.low)} to {format_number(row.high)}",
+            format_number(row.best),
+            ", ".join(remarks),
         )
     return table
 

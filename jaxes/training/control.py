@@ -4,7 +4,7 @@ import contextlib
 import signal
 import sys
 import threading
-from typing import Any
+from typing import Any, Self
 
 
 class Interrupt:
@@ -19,7 +19,7 @@ class Interrupt:
 
     def arm(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            for signum in {signal.SIGINT, signal.SIGTERM} - self._previous.keys():
                 self._previous[signum] = signal.signal(signum, self._request)
 
     def _request(self, signum: int, frame: Any) -> None:
@@ -29,7 +29,7 @@ class Interrupt:
         with contextlib.suppress(OSError):
             sys.stderr.write("\nstopping after this chunk; once more to stop at once\n")
 
-    def __enter__(self) -> "Interrupt":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: Any) -> None:

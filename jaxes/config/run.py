@@ -1,12 +1,14 @@
-"""Configuration, checked by pydantic models.
+"""The config of a run, checked by pydantic models.
 
-The models are generated from the signatures of the factories (`jaxes.cem`, `jaxes.problems.brax`,
-`jaxes.policies.mlp`, `jaxes.train`, ...), so that every option and default stands in one place.
+The models are generated from the signatures of the factories (`jaxes.environments.brax`,
+`jaxes.problems.policy_search`, `jaxes.policies.mlp`, `jaxes.cem`, `jaxes.train`, ...), so that
+every option and default stands in one place.
 """
 
 import contextlib
 import inspect
 import json
+import os
 import re
 import types
 import typing
@@ -16,13 +18,19 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from jaxes import environments
+from jaxes.config.files import ConfigError, config_of_run, read, suggest
 from jaxes.core import Problem, Strategy
 from jaxes.policies import POLICIES
 from jaxes.problems import PROBLEMS, policy_search
 from jaxes.strategies import STRATEGIES
-from jaxes.training.config_files import ConfigError, read, suggest
+from jaxes.training.evaluate import evaluate_run
+from jaxes.training.run import RunResult
 from jaxes.training.schedule import Schedule
-from jaxes.training.trainer import check_settings, train
+from jaxes.training.train import check_settings, train
+
+# Of fields that another section's factory may refuse: it learns more when it sees the whole.
+OWNERS = {"population_size": "strategy", "env_name": "environment"}
 
 
 class Section(BaseModel):
@@ -31,7 +39,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
-class Run(NamedTuple):
+class Setup(NamedTuple):
     """What a config describes: the arguments of `jaxes.train`."""
 
     problem: Problem
@@ -66,7 +74,7 @@ class Config:
         self._model: Any = validate(model, data)
         self.resolved: dict[str, Any] = self._model.model_dump(mode="json", exclude_none=True)
 
-    def build(self, problem: Problem | None = None) -> Run:
+    def build(self, problem: Problem | None = None) -> Setup:
         """Makes the problem, unless it is given, and the strategy. Nothing is compiled.
 
         Raises:
@@ -78,36 +86,66 @@ class Config:
             strategy = STRATEGIES[name](
                 model.strategy.population_size, **_arguments(getattr(model.strategy, name))
             )
-        if problem is None:
-            arguments = _arguments(model.problem)
-            if hasattr(model, "policy"):
-                with _in_section("policy"):
-                    arguments["policy"] = POLICIES[model.policy.name](**_arguments(model.policy))
-            with _in_section("problem"):
-                problem = PROBLEMS[model.problem.name](**arguments)
+        problem = problem or self._build_problem()
         training = _arguments(model.training)
         with _in_section("training"):
             check_settings(Schedule.of(training), training["seed"], training["loggers"])
-        return Run(problem, strategy, training)
+        return Setup(problem, strategy, training)
+
+    def _build_problem(self) -> Problem:
+        model = self._model
+        if not hasattr(model, "environment"):
+            with _in_section("problem"):
+                return PROBLEMS[model.problem.name](**_arguments(model.problem))
+        with _in_section("environment"):
+            make = environments.find(model.environment.name)
+            environment = make(**_arguments(model.environment))
+        with _in_section("policy"):
+            policy = POLICIES[model.policy.name](**_arguments(model.policy))
+        with _in_section("problem"):
+            return policy_search(environment, policy, **_arguments(model.problem))
+
+
+def evaluate(
+    run_dir: str | os.PathLike,
+    problem: Problem | None = None,
+    strategy: Strategy | None = None,
+    *,
+    num_episodes: int = 100,
+    seed: int = 0,
+) -> RunResult:
+    """Tests the policy of a run's latest checkpoint, and the zero policy beside it.
+
+    Args:
+      run_dir: the run, or a trial of a sweep; it is only read.
+      problem: the run's problem; needed only where the run has no config.
+      strategy: the run's strategy; likewise.
+      num_episodes: at least 1; they never coincide with those of the run's training.
+      seed: of the episodes.
+
+    Raises:
+      ValueError: it is no run, has no checkpoint, or is one of another problem or strategy.
+
+    Example:
+      >>> jaxes.evaluate("runs/hopper", num_episodes=1000).return_mean
+    """
+    if problem is None or strategy is None:
+        setup = load(config_of_run(Path(run_dir))).build(problem)
+        problem, strategy = setup.problem, strategy or setup.strategy
+    return evaluate_run(problem, strategy, Path(run_dir), num_episodes=num_episodes, seed=seed)
 
 
 # The models, from the factories' signatures.
 
 
 def _config_model(data: dict[str, Any]) -> type[Section]:
-    """The model for the problem, policy and strategy that a config names.
+    """The model for the environment, problem, policy and strategy that a config names.
 
     Raises:
-      ConfigError: a name is missing or unknown, or a policy is given to a problem that takes none.
+      ConfigError: a name is missing or unknown, or a section stands beside one that excludes it.
     """
-    problem = _named_section(data, "problem", PROBLEMS)
-    sections: dict[str, Any] = {"problem": (problem, ...)}
-    problem_name = data["problem"]["name"]
-    if "policy" in inspect.signature(PROBLEMS[problem_name]).parameters:
-        policy = _named_section(data, "policy", POLICIES, default="mlp")
-        sections["policy"] = (policy, ...)
-    elif "policy" in data:
-        raise ConfigError(f"policy: the problem {problem_name!r} takes no policy")
+    _refuse_old_form(data)
+    sections = _policy_search(data) if "environment" in data else _plain_problem(data)
     chosen = _name(data, "strategy", STRATEGIES)
     settings: dict[str, Any] = {}
     for name, factory in STRATEGIES.items():
@@ -124,6 +162,45 @@ def _config_model(data: dict[str, Any]) -> type[Section]:
     return create_model(
         "config", __base__=Section, **sections, strategy=(strategy, ...), training=(training, ...)
     )
+
+
+def _policy_search(data: dict[str, Any]) -> dict[str, Any]:
+    """The sections `environment`, `problem` and `policy`."""
+    names = {name: name for name in environments.names()}
+    environment = _section(environments.find(_name(data, "environment", names)), name=(str, ...))
+    problem = data.setdefault("problem", {})
+    if isinstance(problem, dict) and "name" in problem:
+        raise ConfigError(
+            f"problem.name: stands for a problem without an environment, got {problem['name']!r} "
+            f"beside environment.name: {data['environment']['name']}"
+        )
+    policy = _named_section(data, "policy", POLICIES, default="mlp")
+    kinds = {"environment": environment, "problem": _section(policy_search), "policy": policy}
+    return {name: (kind, ...) for name, kind in kinds.items()}
+
+
+def _plain_problem(data: dict[str, Any]) -> dict[str, Any]:
+    """The section `problem`, of one that has no environment and policy."""
+    problem = _named_section(data, "problem", PROBLEMS)
+    if "policy" in data:
+        raise ConfigError(f"policy: the problem {data['problem']['name']!r} takes no policy")
+    return {"problem": (problem, ...)}
+
+
+def _refuse_old_form(data: dict[str, Any]) -> None:
+    """Says what is called otherwise since environments have a section of their own."""
+    problem = data.get("problem")
+    if not isinstance(problem, dict):
+        return
+    name = problem.get("name")
+    if isinstance(name, str) and name in environments.names():
+        raise ConfigError(
+            f"problem.name: {name!r} is an environment now: write `environment: {{name: {name}, "
+            "env_name: ..., backend: ...}` and leave the rest under `problem`, where alive_bonus "
+            "is called alive_penalty; policy, strategy and training are as they were"
+        )
+    if "alive_bonus" in problem:
+        raise ConfigError("problem.alive_bonus: is called problem.alive_penalty now")
 
 
 def _section(factory: Callable, omit: tuple[str, ...] = (), **extra: Any) -> type[Section]:
@@ -172,6 +249,8 @@ def _settings_type(annotation: Any) -> Any:
         return Union[tuple(parts)] if useful else None  # noqa: UP007
     if annotation in (bool, int, float, str, type(None)) or origin in (tuple, Literal):
         return annotation
+    if origin in (dict, Mapping):
+        return dict[str, Any]
     return None
 
 
@@ -186,7 +265,7 @@ def _in_section(section: str) -> Iterator[None]:
         yield
     except ValueError as error:
         field = str(error).split(" ")[0]
-        owner = "strategy" if field == "population_size" else section
+        owner = OWNERS.get(field, section)
         raise ConfigError(f"{owner}.{error}") from error
 
 

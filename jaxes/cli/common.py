@@ -1,0 +1,76 @@
+"""What several commands share: options, and what they say."""
+
+import argparse
+import contextlib
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from jaxes import clock
+from jaxes.terminal import format_number, say
+from jaxes.training import RunResult
+
+
+def add_config_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", help="a YAML file, or the name of one that `jaxes list` shows")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY.PATH=VALUE",
+        help="override a field of the config; may be repeated",
+    )
+    command.add_argument("--run-dir", help="default: runs/CONFIG-DATE-TIME-PROCESS")
+
+
+def add_jax_options(command: argparse.ArgumentParser) -> None:
+    """Of the commands that compute."""
+    command.add_argument("--json", action="store_true", help="end with one JSON object")
+    command.add_argument("--cpu-devices", type=int, metavar="N", help="default: one a core")
+    command.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        help="where compiled programs are kept, or `none`; default: the user's cache folder",
+    )
+
+
+def run_dir_of(config: Path, options: argparse.Namespace) -> Path:
+    if options.run_dir == "":
+        raise ValueError("--run-dir must be a path, got ''")
+    default = f"runs/{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    return Path(options.run_dir or default)
+
+
+def say_ready(console: Console) -> None:
+    devices = jax.local_devices()
+    say(
+        console,
+        f"ready after {time.monotonic() - clock.STARTED:.1f} s, on {len(devices)} "
+        f"{devices[0].platform} device{'s' if len(devices) > 1 else ''}",
+    )
+
+
+def say_result(result: RunResult, console: Console) -> None:
+    diverged = f"; {result.num_test_diverged} DIVERGED" if result.num_test_diverged else ""
+    say(
+        console,
+        f"return {format_number(result.return_mean)} ± {format_number(result.return_std)} over "
+        f"{result.num_test_episodes} fresh episodes{diverged} (zero policy: "
+        f"{format_number(result.zero_policy_return)}), at generation {result.generation}",
+    )
+
+
+@contextlib.contextmanager
+def resumable(run_dir: Path) -> Iterator[None]:
+    """Says how to go on after Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        reason = str(interrupt) or "before the first generation"
+        command = f"jaxes resume {shlex.quote(str(run_dir))}"
+        raise KeyboardInterrupt(f"{reason}; go on with: {command}") from interrupt

@@ -1,0 +1,31 @@
+"""`jaxes evaluate RUN`."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import jaxes
+from jaxes.checks import check_count, check_seed
+from jaxes.cli import common
+from jaxes.training.metrics import finite
+
+
+def add_to(commands: Any) -> argparse.ArgumentParser:
+    command = commands.add_parser("evaluate", help="test a run's policy on fresh episodes")
+    command.add_argument("run", type=Path, help="a run directory")
+    command.add_argument("--episodes", type=int, default=100, help="default: 100")
+    command.add_argument("--seed", type=int, default=0, help="of the episodes; default: 0")
+    common.add_jax_options(command)
+    return command
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    check_count("--episodes", options.episodes)
+    check_seed("--seed", options.seed)
+    result = jaxes.evaluate(options.run, num_episodes=options.episodes, seed=options.seed)
+    common.say_result(result, console)
+    if options.json:
+        print(json.dumps(finite(result.plain())))

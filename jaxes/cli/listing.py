@@ -1,0 +1,35 @@
+"""`jaxes list`."""
+
+import argparse
+import inspect
+from typing import Any
+
+from rich.console import Console
+
+import jaxes
+from jaxes import environments
+from jaxes.config import files
+
+
+def add_to(commands: Any) -> argparse.ArgumentParser:
+    return commands.add_parser("list", help="strategies, environments, problems and configs")
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    show("strategies", {name: _first_line(make) for name, make in jaxes.STRATEGIES.items()})
+    kinds = {name: environments.find(name) for name in environments.names()}
+    show("environments (environment.name)", {name: _first_line(kinds[name]) for name in kinds})
+    show("environment.name: brax (environment.env_name)", environments.BRAX_ENVIRONMENTS)
+    problems = {name: _first_line(make) for name, make in jaxes.problems.PROBLEMS.items()}
+    show("problems (problem.name)", problems)
+    show("configs", {path.stem: files.comment(path) for path in files.bundled()})
+
+
+def show(title: str, lines: dict[str, str]) -> None:
+    print(title)
+    for name, text in lines.items():
+        print(f"  {name:26s}{text}")
+
+
+def _first_line(function: Any) -> str:
+    return (inspect.getdoc(function) or "").splitlines()[0]

@@ -1,0 +1,67 @@
+"""`jaxes train | sweep | resume | evaluate | report | list`: options, exit codes, and devices."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import jax
+from rich.console import Console
+
+import jaxes
+from jaxes import parallel
+from jaxes.checks import check_count
+from jaxes.cli import evaluate, listing, report, resume, startup, sweep, train
+from jaxes.terminal import PatientConsole, say
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes
+COMMANDS = (train, sweep, resume, evaluate, report, listing)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; its exit code is 0, 1 (failed), 2 (bad input) or 130 (Ctrl-C)."""
+    options = _parser().parse_args(arguments)
+    # With --json, stdout is for machines and everything else goes to stderr.
+    console = PatientConsole(stderr=getattr(options, "json", False))
+    try:
+        if "cpu_devices" in options:
+            _set_up_jax(options)
+        options.command(options, console)
+    except BrokenPipeError:  # of `jaxes list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError) as error:
+        say(Console(stderr=True), f"jaxes: error: {error}")
+        return BAD_INPUT
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        say(Console(stderr=True), f"jaxes: failed: {error}")
+        return FAILED
+    except KeyboardInterrupt as interrupt:
+        said = f"interrupted: {interrupt}" if str(interrupt) else "interrupted"
+        say(console, said)
+        return INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jaxes", description="Train policies by evolution strategies on accelerators."
+    )
+    parser.add_argument("--version", action="version", version=jaxes.__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        command = module.add_to(commands)
+        command.set_defaults(command=module.run)
+    return parser
+
+
+def _set_up_jax(options: argparse.Namespace) -> None:
+    """Devices and the compilation cache, before JAX starts."""
+    chosen = options.cpu_devices is not None
+    if chosen:
+        check_count("--cpu-devices", options.cpu_devices, most=1024)
+    try:
+        parallel.use_cpu_devices(options.cpu_devices)
+    except RuntimeError as error:  # called from a program in which JAX runs already
+        if chosen:
+            raise ValueError(f"--cpu-devices: {error}") from error
+    startup.keep_compiled_programs(options.cache_dir)

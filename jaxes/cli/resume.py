@@ -1,0 +1,29 @@
+"""`jaxes resume RUN`: a run or a sweep goes on from its checkpoints."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jaxes.cli import common
+from jaxes.cli.sweep import sweep
+from jaxes.cli.train import train
+from jaxes.config import files
+from jaxes.config.run import load
+from jaxes.config.sweep import load as load_sweep
+
+
+def add_to(commands: Any) -> argparse.ArgumentParser:
+    command = commands.add_parser("resume", help="go on with a run or sweep from its checkpoints")
+    command.add_argument("run", type=Path, help="the directory of a run or a sweep")
+    common.add_jax_options(command)
+    return command
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    path = files.config_of_run(options.run)
+    if "sweep" in files.read(path):
+        sweep(load_sweep(path), options.run, options, console, resume=True)
+    else:
+        train(load(path), options.run, options, console, resume=True)

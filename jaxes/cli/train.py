@@ -1,0 +1,59 @@
+"""`jaxes train CONFIG`."""
+
+import argparse
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import jaxes
+from jaxes.cli import common
+from jaxes.config import files
+from jaxes.config.run import Config, load
+from jaxes.terminal import say
+from jaxes.training.metrics import finite
+
+
+def add_to(commands: Any) -> argparse.ArgumentParser:
+    command = commands.add_parser("train", help="train from a config")
+    common.add_config_options(command)
+    common.add_jax_options(command)
+    return command
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    path = files.find(options.config)
+    config = load(path, tuple(options.set))
+    train(config, common.run_dir_of(path, options), options, console, resume=False)
+
+
+def train(
+    config: Config, run_dir: Path, options: argparse.Namespace, console: Console, resume: bool
+) -> None:
+    """A run from its start, or from where it was cut."""
+    problem, strategy, training = config.build()
+    common.say_ready(console)
+    with common.resumable(run_dir):
+        result = jaxes.train(
+            problem,
+            strategy,
+            **training,
+            run_dir=run_dir,
+            resume=resume,
+            console=console,
+            config=config.resolved,
+        )
+    common.say_result(result, console)
+    quoted = shlex.quote(str(run_dir))
+    say(
+        console,
+        f"{result.env_steps:,} environment steps in {result.seconds:,.0f} s, after "
+        f"{result.compile_seconds:,.0f} s of compilation\n"
+        f"run: {run_dir}\n"
+        f"next: jaxes evaluate {quoted}        (test the policy)\n"
+        f"      jaxes train {quoted}/config.yaml --set training.seed=1        (another seed)",
+    )
+    if options.json:
+        print(json.dumps(finite(result.plain())))

@@ -1,0 +1,49 @@
+"""Which configurations a sweep from Python has, and their traced numbers."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from jaxes import hparams as numbers
+from jaxes.checks import check, check_number
+from jaxes.core import TrainHParams
+
+HParamsGrid = Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]]
+
+
+def combinations(hparams: HParamsGrid | None) -> list[Mapping[str, float]]:
+    """The configurations that `hparams` of `sweep` describes."""
+    if hparams is None:
+        return [{}]
+    if not isinstance(hparams, Mapping):
+        ok = isinstance(hparams, Sequence) and len(hparams) > 0
+        ok = ok and all(isinstance(row, Mapping) for row in hparams)
+        check("hparams", hparams, ok, "lists by name, or a list of at least one {name: value}")
+        once = all(row not in hparams[:i] for i, row in enumerate(hparams))
+        check("hparams", hparams, once, "without repetitions")
+        return list(hparams)
+    for name, values in hparams.items():
+        many = isinstance(values, Sequence | np.ndarray | jax.Array) and not isinstance(values, str)
+        check(f"hparams[{name!r}]", values, many and len(values) > 0, "a list of at least one")
+        once = len({str(value) for value in values}) == len(values)
+        check(f"hparams[{name!r}]", values, once, "without repetitions")
+    return [
+        dict(zip(hparams, values, strict=True)) for values in itertools.product(*hparams.values())
+    ]
+
+
+def replaced(hparams: TrainHParams, values: Mapping[str, float]) -> TrainHParams:
+    """The hyperparameters with these values, by their names or paths, in place of theirs.
+
+    Raises:
+      ValueError: a name that none has, or several have; a value that is no number.
+    """
+    given: dict[str, float] = {}
+    for name, value in values.items():
+        path = numbers.find(hparams, name)
+        check_number(f"hparams[{name!r}]", value)
+        check(f"hparams[{name!r}]", values, path not in given, "given once")
+        given[path] = value
+    return numbers.with_values(hparams, given)

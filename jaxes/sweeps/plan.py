@@ -1,0 +1,164 @@
+"""Which trials run at once: as many of a group as memory holds, in batches of one size."""
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from rich.console import Console
+
+from jaxes.checks import check
+from jaxes.core import Problem, Strategy
+from jaxes.files import write_whole
+from jaxes.terminal import say
+from jaxes.training.batch import Batch
+from jaxes.training.directory import describe, identity_of
+from jaxes.training.run import Run, Trial
+
+MEMORY_SHARE = 0.75  # of what is free, for the trials that run at once
+
+
+class Group(NamedTuple):
+    """Trials that share all that is static: one compiled program."""
+
+    problem: Problem
+    strategy: Strategy
+    trials: tuple[Trial, ...]
+
+
+class Plan(NamedTuple):
+    """A group's batches of `size` trials, what compiling their program took, and its bytes."""
+
+    group: Group
+    batches: list[Batch]
+    size: int
+    compile_seconds: float
+    num_bytes: int
+
+    def describe(self, number: int, of: int) -> str:
+        """Its line of what is shown before a sweep."""
+        batches = f" in {len(self.batches)} batches of {self.size}" * (len(self.batches) > 1)
+        return (
+            f"program {number} of {of}: {len(self.group.trials)} trials{batches}, population "
+            f"{self.group.strategy.population_size}, {self.num_bytes / 2**20:,.0f} MiB (compiled "
+            f"in {self.compile_seconds:.1f} s)"
+        )
+
+
+def make_plans(
+    groups: Sequence[Group],
+    exact: bool,
+    max_bytes: int | None,
+    path: Path | None,
+    console: Console | None,
+) -> list[Plan]:
+    """Compiles the groups' programs, and makes the directories of the trials.
+
+    The sizes of batches are kept, because checkpoints have them: a sweep that goes on has those
+    with which it began, whatever memory is free by then.
+    """
+    limit = int(MEMORY_SHARE * free_bytes()) if max_bytes is None else max_bytes
+    kept = None if path is None else path / "batches" / "sizes.json"
+    known = json.loads(kept.read_text()) if kept and kept.exists() else [None] * len(groups)
+    plans: list[Plan] = []
+    for group, size in zip(groups, known, strict=True):
+        plan = make_plan(
+            group,
+            [Run(trial, _trial_dir(path, group, trial)) for trial in group.trials],
+            exact,
+            limit,
+            size,
+            partial(_checkpoints_of, path, sum(len(plan.batches) for plan in plans)),
+        )
+        fits = max_bytes is None or size is not None or plan.num_bytes <= max_bytes
+        check("max_bytes", max_bytes, fits, f"at least {plan.num_bytes}, which one trial takes")
+        plans.append(plan)
+        say(console, plan.describe(len(plans), len(groups)))
+    if kept is not None:
+        kept.parent.mkdir(exist_ok=True)
+        write_whole(kept, json.dumps([plan.size for plan in plans]))
+    return plans
+
+
+def _checkpoints_of(path: Path | None, batches_before: int, index: int) -> Path | None:
+    """Where a group's batch number `index` is saved; batches are numbered through all groups."""
+    return None if path is None else path / "batches" / str(batches_before + index)
+
+
+def _trial_dir(path: Path | None, group: Group, trial: Trial) -> Path | None:
+    """The directory of the run that a trial would be alone."""
+    if path is None:
+        return None
+    directory = path / "trials" / f"{trial.index:04d}"
+    directory.mkdir(parents=True, exist_ok=True)
+    describe(directory, identity_of(group.strategy.population_size, trial), trial.config)
+    return directory
+
+
+def make_plan(
+    group: Group,
+    runs: list[Run],
+    exact: bool,
+    max_bytes: int,
+    size: int | None,
+    checkpoints: Callable[[int], Path | None],
+) -> Plan:
+    """Compiles the group's program for `size` trials at once, or for as many as fit.
+
+    Args:
+      group: what all runs share.
+      runs: of the group's trials.
+      exact: see `jaxes.sweep`.
+      max_bytes: what a program may take.
+      size: of a sweep that goes on, whose checkpoints have it; None for a new one.
+      checkpoints: where those of batch i go.
+    """
+
+    def batch(index: int, size: int) -> Batch:
+        some = runs[index * size : (index + 1) * size]
+        return Batch.of_trials(some, group.problem, group.strategy, checkpoints(index), size, exact)
+
+    chosen, seconds = size or len(runs), 0.0
+    while True:
+        first = batch(0, chosen)
+        program = first.compile()
+        seconds += program.seconds
+        num_bytes = program.num_bytes
+        if size is not None or num_bytes <= max_bytes or chosen == 1:
+            break
+        chosen = next_size(chosen, len(runs), num_bytes, max_bytes)
+    batches = [first, *(batch(i, chosen) for i in range(1, -(-len(runs) // chosen)))]
+    for each in batches:
+        each.program = program
+    return Plan(group, batches, chosen, seconds, num_bytes)
+
+
+def next_size(size: int, num_trials: int, num_bytes: int, max_bytes: int) -> int:
+    """How many trials to try after `size` of them took too many bytes: equal batches of fewer.
+
+    Memory follows the trials, so as many batches more as bytes are too many should do.
+    """
+    num_batches = -(-num_trials // size)
+    wanted = max(-(-num_bytes * num_batches // max_bytes), num_batches + 1)
+    return min(-(-num_trials // wanted), size - 1)
+
+
+def free_bytes() -> int:
+    """Of the memory that devices have: a GPU's own, or the machine's, or the container's."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError):
+        available = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
+        free = int(available[1]) * 1024 if available else free
+    with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit: `max`
+        container = Path("/sys/fs/cgroup")
+        limit = int((container / "memory.max").read_text())
+        free = min(free, limit - int((container / "memory.current").read_text()))
+    return free

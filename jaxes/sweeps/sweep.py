@@ -1,0 +1,243 @@
+"""Sweeps: many runs, (hyperparameters × seeds), as one program.
+
+Trials differ in traced numbers and in their seed. Those that share everything else are a group;
+a group is one compiled program, in which all episodes of all trials share one queue (see
+`jaxes.trials`). A group that does not fit into memory is cut into equal batches.
+
+The directory of a sweep:
+
+run.json, config.yaml, lock   as in a run's directory
+trials/0000/ ...              each a run's directory: it can be resumed, evaluated and plotted alone
+batches/0/ ...                checkpoints of the trials that run at once, from which a sweep goes on
+batches/sizes.json            how many trials of each program these are
+results.csv, results.parquet  one row a trial
+best.yaml                     the config of the best configuration, where there is a config
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from jaxes import core
+from jaxes.checks import check, check_count, check_seed
+from jaxes.core import Problem, Strategy, TrainHParams, TrainState
+from jaxes.sweeps.display import SweepDisplay
+from jaxes.sweeps.grid import HParamsGrid, combinations, replaced
+from jaxes.sweeps.halving import Halving, check_halving, survivors
+from jaxes.sweeps.plan import Group, Plan, make_plans
+from jaxes.sweeps.table import write_tables
+from jaxes.training.batch import Batch
+from jaxes.training.directory import RUN_FILES, config_of, open_run_dir
+from jaxes.training.loop import Callback, Loop
+from jaxes.training.run import Run, RunResult, Trial
+from jaxes.training.schedule import Schedule
+
+FILES = (*RUN_FILES, "trials", "batches", "results.csv", "results.parquet", "best.yaml")
+
+
+class SweepResult(NamedTuple):
+    """What a sweep came to.
+
+    Attributes:
+      results: a `RunResult` a trial, in the order of trials.
+      states: the final states of each group, with the leading axis trial.
+      run_dir: where everything lies, if anywhere.
+      seconds: wall-clock, compilation included.
+      compile_seconds: the part of it that tracing and compiling took.
+    """
+
+    results: list[RunResult]
+    states: list[TrainState]
+    run_dir: Path | None
+    seconds: float
+    compile_seconds: float
+
+
+def sweep(
+    problem: Problem,
+    strategy: Strategy,
+    hparams: HParamsGrid | None = None,
+    *,
+    num_generations: int,
+    num_seeds: int = 1,
+    seed: int = 0,
+    run_dir: str | os.PathLike | None = None,
+    resume: bool = False,
+    checkpoint_every: int = 50,
+    test_every: int = 10,
+    target_return: float | None = None,
+    halving: Halving | None = None,
+    exact: bool = True,
+    max_bytes: int | None = None,
+    callback: Callback | None = None,
+    console: Console | None = None,
+) -> SweepResult:
+    """Trains (hyperparameters × seeds) in one compiled program.
+
+    Trial by trial the results are those of `jaxes.train` with these hyperparameters and that seed.
+
+    Args:
+      problem: what is maximized.
+      strategy: what searches.
+      hparams: values of traced numbers of the strategy or the problem: `{"sigma": [0.1, 0.3],
+        "alive_penalty": [0, 1]}` for all combinations, or a list of `{"sigma": 0.1}` for these
+        alone. A name that both have is written `strategy.name` or `problem.name`.
+      num_generations: of each trial.
+      num_seeds: runs of each configuration, with the seeds from `seed` on.
+      seed: the first one.
+      run_dir: gets `results.csv`, `results.parquet` and a run directory for each trial.
+      resume: go on with the sweep in `run_dir`.
+      checkpoint_every: generations between checkpoints.
+      test_every: generations between tests of the mean policy.
+      target_return: a trial whose test reaches it ends, and leaves its lanes to the others.
+      halving: drops the worst trials on the way.
+      exact: on CPU each trial has the bits of its run alone, because trials ask and tell one after
+        another (values of a plain function are batched all the same). False batches these as well:
+        faster for many small searches, and last bits differ.
+      max_bytes: of all trials that run at once; by default three quarters of the free memory.
+      callback: that of `jaxes.train`, called for each trial that goes on; True ends this one.
+      console: where progress is shown; None is silent.
+
+    Raises:
+      ValueError: an unknown name, a value that is no finite number (ranges are not checked), or a
+        `run_dir` that holds something else; before anything is compiled.
+
+    Example:
+      >>> result = jaxes.sweep(
+      ...     problem, jaxes.cem(64), {"sigma": [0.1, 0.3, 1.0]}, num_seeds=5, num_generations=100
+      ... )
+      >>> max(result.results, key=lambda trial: trial.return_mean).values
+    """
+    core.check_parts(strategy, problem)
+    check_count("num_seeds", num_seeds)
+    check_seed("seed", seed)
+    check_seed("seed + num_seeds - 1", seed + num_seeds - 1)
+    schedule = Schedule(num_generations, checkpoint_every, test_every, target_return)
+    trials: list[Trial] = []
+    for given in combinations(hparams):
+        traced = replaced(TrainHParams(strategy.hparams, problem.hparams), given)
+        values = {name: np.asarray(value).item() for name, value in given.items()}
+        for trial_seed in range(seed, seed + num_seeds):
+            training = schedule._asdict() | {"seed": trial_seed, "loggers": ()}
+            config = config_of(problem, strategy, traced, training)
+            trials.append(Trial(len(trials), trial_seed, values, traced, config))
+    return run_sweep(
+        [Group(problem, strategy, tuple(trials))],
+        schedule,
+        halving=halving,
+        exact=exact,
+        max_bytes=max_bytes,
+        run_dir=run_dir,
+        resume=resume,
+        callback=callback,
+        console=console,
+    )
+
+
+def run_sweep(
+    groups: Sequence[Group],
+    schedule: Schedule,
+    *,
+    halving: Halving | None = None,
+    exact: bool = True,
+    max_bytes: int | None = None,
+    run_dir: str | os.PathLike | None = None,
+    resume: bool = False,
+    callback: Callback | None = None,
+    console: Console | None = None,
+    config: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+) -> SweepResult:
+    """Runs the groups of a sweep one after another; see `sweep`.
+
+    Args:
+      groups: what runs.
+      config: kept as `config.yaml`, for `jaxes resume`.
+      dry_run: stop when the plan has been shown.
+    """
+    started = time.monotonic()
+    schedule.check()
+    trials = sorted((t for group in groups for t in group.trials), key=lambda trial: trial.index)
+    check_halving(halving, len({t.configuration_key for t in trials}), schedule.num_generations)
+    if resume and run_dir is None:
+        raise ValueError("resume must be False without a run_dir, got True")
+    if max_bytes is not None:
+        check_count("max_bytes", max_bytes, most=2**62)
+    check("callback", callback, callback is None or callable(callback), "a function or None")
+    path = None if dry_run or run_dir is None else Path(run_dir)
+    settings = {
+        "target_return": schedule.target_return,
+        "test_every": schedule.test_every,
+        "halving": halving and halving._asdict(),
+        "exact": exact,
+    }
+    with contextlib.ExitStack() as stack:
+        if path is not None:
+            about = [[trial.seed, trial.values] for trial in trials]
+            identity = json.loads(json.dumps({"sweep": about} | settings, default=float))
+            stack.enter_context(open_run_dir(path, identity, resume, config, FILES))
+        plans = make_plans(groups, exact, max_bytes, path, console)
+        batches = [batch for plan in plans for batch in plan.batches]
+        results: list[RunResult] = []
+        if not dry_run:
+            for batch in batches:
+                stack.callback(batch.close)
+                batch.restore()
+            runs = [run for batch in batches for run in batch.runs]
+            loop = stack.enter_context(Loop(path, SweepDisplay(runs, console), callback))
+            for end in drop_and_go_on(halving, schedule.num_generations, batches):
+                for batch in batches:
+                    loop.drive(batch, schedule._replace(num_generations=end))
+            for batch in batches:
+                for result in batch.results():
+                    results.append(result)
+                    loop.stop_if_requested(batch.done)
+            results.sort(key=lambda result: result.trial)
+            if path is not None:
+                write_tables(path, trials, results)
+        return SweepResult(
+            results=results,
+            states=[_states(plan) for plan in plans],
+            run_dir=path,
+            seconds=time.monotonic() - started,
+            compile_seconds=sum(plan.compile_seconds for plan in plans),
+        )
+
+
+def drop_and_go_on(
+    halving: Halving | None, num_generations: int, batches: Sequence[Batch]
+) -> Iterator[int]:
+    """The generations to which batches go on, one after another; before each but the first the
+    worst configurations are dropped. All of it follows from the tests, in a resumed sweep too."""
+    runs: dict[str, list[Run]] = {}
+    for run in (run for batch in batches for run in batch.runs):
+        runs.setdefault(run.trial.configuration_key, []).append(run)
+    left = list(runs)
+    if halving is not None:
+        for rung in halving.generations:
+            yield rung
+            scores = {key: [run.score(rung) for run in runs[key]] for key in left}
+            left = survivors(scores, halving.keep)
+            for batch in batches:
+                for i, run in enumerate(batch.runs):
+                    if run.trial.configuration_key not in left and run.status != "target":
+                        batch.end(i, "dropped")
+    yield num_generations
+
+
+def _states(plan: Plan) -> TrainState:
+    """The final states of a group's trials, without padding."""
+
+    def real(batch: Batch) -> TrainState:
+        return jax.tree.map(lambda leaf: leaf[: len(batch.runs)], batch.state)
+
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *map(real, plan.batches))

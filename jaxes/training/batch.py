@@ -1,0 +1,206 @@
+"""What one program takes on at once: a run alone, or trials of a sweep side by side."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxes import core, parallel
+from jaxes.core import Generation, Problem, Strategy, TrainHParams, TrainState
+from jaxes.training.program import Program, compile_chunk
+from jaxes.training.run import Run, RunResult, make_rows
+from jaxes.training.schedule import Schedule
+from jaxes.trials import of_trial, vmapped_one_by_one
+
+
+class Batch:
+    """Runs under way in one program, and where they are.
+
+    Attributes:
+      runs: B of them. A run alone is unstacked: its arrays lack the leading axis [B].
+      step: a generation of all, `(keys, state, phases) -> (state, metrics, tests)`.
+      keys: of the runs' generations, [B].
+      test_keys: of the tests of their results, [B].
+      state: `TrainState`, each leaf [B, ...].
+      active: bool [B], which of them go on; false for padding.
+      done: generations completed by those that go on.
+      program: what takes them on, once it is compiled.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        step: Generation,
+        keys: tuple[Array, Array],
+        state: TrainState,
+        checkpoints: Path | None,
+    ):
+        self.runs = runs
+        self.step = step
+        self.keys, self.test_keys = keys
+        self.state = state
+        self.stacked = self.keys.ndim > 0
+        self.active = np.arange(self.keys.size) < len(runs)
+        self.done = 0
+        self.program: Program | None = None
+        self._path = checkpoints
+        self._checkpoints: Any = None
+
+    @classmethod
+    def of_run(
+        cls, run: Run, problem: Problem, strategy: Strategy, checkpoints: Path | None
+    ) -> "Batch":
+        """A run alone."""
+        init_key, *keys = parallel.place(keys_of(run.trial.seed))
+        state = jax.jit(lambda key: core.init(key, strategy, problem))(init_key)
+        step = core.with_run_key(core.make_generation(strategy, problem))
+        return cls([run], step, tuple(keys), state, checkpoints)
+
+    @classmethod
+    def of_trials(
+        cls,
+        runs: Sequence[Run],
+        problem: Problem,
+        strategy: Strategy,
+        checkpoints: Path | None,
+        size: int,
+        exact: bool,
+    ) -> "Batch":
+        """Trials side by side, and repetitions of the last one up to `size` of them.
+
+        Exact ones have the bits of their runs alone: they ask and tell one after another.
+        """
+        strategy = vmapped_one_by_one(strategy, batched=not exact)
+        padded = [run.trial for run in (*runs, *[runs[-1]] * (size - len(runs)))]
+        seeds = np.array([trial.seed for trial in padded], np.uint32)
+        init_keys, *keys = parallel.place(tuple(jax.jit(jax.vmap(keys_of))(seeds).T))
+        hparams = jax.tree.map(
+            lambda *values: np.asarray(values, float), *[trial.hparams for trial in padded]
+        )
+
+        def init(row: tuple[Array, TrainHParams]) -> TrainState:
+            key, hparams = row
+            return core.init(key, strategy, problem, hparams)
+
+        state = jax.jit(lambda rows: jax.lax.map(init, rows))((init_keys, hparams))
+        step = core.with_run_key(core.make_generation(strategy, problem))
+        return cls(runs, jax.vmap(step), tuple(keys), state, checkpoints)
+
+    def compile(self) -> Program:
+        self.program = compile_chunk(self.step, self.keys, self.state)
+        return self.program
+
+    def going_on(self) -> list[tuple[int, Run]]:
+        """The runs that go on, with their places."""
+        return [(i, run) for i, run in enumerate(self.runs) if self.active[i]]
+
+    def end(self, place: int, status: str) -> None:
+        """Takes a run out, and says why."""
+        self.active[place] = False
+        self.runs[place].status = status
+
+    def end_at_target(self, schedule: Schedule) -> None:
+        """Takes those out whose last test reached the target, in an earlier process too."""
+        for i, run in enumerate(self.runs):
+            if run.tests and schedule.reached(run.tests[-1]):
+                self.end(i, "target")
+
+    def restore(self) -> None:
+        """Takes up where the runs were cut. Those that are behind the others had ended: by the
+        callback, unless target or halving, which follow from the tests, say otherwise."""
+        if self._path is not None:
+            from jaxes.training.checkpoint import Checkpoints
+
+            self._checkpoints = Checkpoints(self._path)
+            if (latest := self._checkpoints.latest()) is not None:
+                self.state = self._checkpoints.restore(latest, self.state)
+                self.done = latest
+        behind = np.atleast_1d(self.state.generation) < self.done
+        for i, run in enumerate(self.runs):
+            run.read(self.done)
+            run.open()
+            if behind[i]:
+                self.end(i, "stopped")
+
+    def save(self) -> None:
+        """Starts a checkpoint, unless there is one of this generation."""
+        if self._checkpoints is not None:
+            self._checkpoints.save(self.done, self.state)
+
+    def close(self) -> None:
+        """Waits until everything is written."""
+        for run in self.runs:
+            run.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+
+    def advance(self, count: int, test: bool) -> float:
+        """Runs a chunk of generations, and writes its rows; returns the seconds that it took."""
+        started = time.monotonic()
+        self.state, rows, tests = self._call(self.keys, self.state, count, test)
+        seconds = time.monotonic() - started
+        columns = {name: self._stack(rows[name], axis=1)[:count].T.tolist() for name in rows}
+        shares = _shares(columns, self.active)
+        for i, run in self.going_on():
+            column_of = {name: column[i] for name, column in columns.items()}
+            tested = self._of(tests, i) if test else None
+            run.write(make_rows(column_of, self.done, seconds * shares[i], tested))
+        self.done += count
+        return seconds
+
+    def state_of(self, place: int) -> TrainState:
+        """The state of one of the runs."""
+        return self._of(self.state, place)
+
+    def results(self) -> Iterator[RunResult]:
+        """What the runs came to, by tests in episodes that no decision has seen; of trials, one
+        after another, each kept in a checkpoint of its own."""
+        assert self.program is not None
+        tests, zero_policy = (
+            self._call(self.test_keys, state, 0, True, everyone=True)[2]
+            for state in (self.state, with_zero_mean(self.state))
+        )
+        states = jax.device_get(self.state) if self.stacked else self.state  # rows of it are slow
+        for i, run in enumerate(self.runs):
+            state, tested, zero = (self._of(tree, i) for tree in (states, tests, zero_policy))
+            if self.stacked:
+                run.save(state)
+            yield run.result(state, tested, zero, self.program.seconds)
+
+    def _call(
+        self, keys: Array, state: TrainState, count: int, test: bool, everyone: bool = False
+    ) -> tuple[TrainState, dict[str, np.ndarray], Any]:
+        assert self.program is not None
+        active = np.arange(self.active.size) < len(self.runs) if everyone else self.active
+        return self.program(keys, state, count, test, active.reshape(keys.shape))
+
+    def _stack(self, array: np.ndarray, axis: int) -> np.ndarray:
+        """With the axis [B], which a run alone lacks."""
+        return array if self.stacked else np.expand_dims(array, axis)
+
+    def _of(self, tree: Any, place: int) -> Any:
+        return of_trial(tree, place) if self.stacked else tree
+
+
+def keys_of(seed: int | Array) -> Array:
+    """The three keys of a run: of its start, its generations, and tests of its result."""
+    return jax.random.split(jax.random.key(seed), 3)
+
+
+def with_zero_mean(state: TrainState) -> TrainState:
+    """The state whose mean is the zero policy, which scores are reported beside."""
+    mean = state.strategy.mean
+    zeros = jax.device_put(jnp.zeros(mean.shape, mean.dtype), mean.sharding)
+    return state._replace(strategy=state.strategy._replace(mean=zeros))
+
+
+def _shares(columns: dict[str, list], active: np.ndarray) -> np.ndarray:
+    """Each run's share [B] of a chunk's time: by its steps where there are any."""
+    steps = np.array([sum(column) for column in columns.get("rollout/env_steps", [])])
+    steps = np.where(active, steps, 0) if steps.sum() > 0 else active
+    return steps / steps.sum()

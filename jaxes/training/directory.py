@@ -1,0 +1,174 @@
+"""The run directory: who may use it, and what is said of the run in it.
+
+run.json       what the run is: format, seed, sizes, hyperparameters, config; never changed
+config.yaml    the resolved config, where there is one
+metrics.jsonl  one object a generation
+checkpoints/   one directory a saved generation
+lock           held by the process that runs it
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import jax
+import numpy as np
+import yaml
+
+from jaxes import hparams
+from jaxes.core import Problem, Strategy, TrainHParams
+from jaxes.files import write_whole
+from jaxes.training.run import Trial
+
+FORMAT = 2
+OLDEST = "written by jaxes before 2026-11-25; commit 45933eb reads it"
+RUN_FILES = ("run.json", "config.yaml", "metrics.jsonl", "checkpoints")
+
+
+def identity_of(population_size: int, trial: Trial) -> dict[str, Any]:
+    """What must be the same when a run is resumed, as plain data."""
+    sections = {name: part for name, part in (trial.config or {}).items() if name != "training"}
+    if "strategy" in sections:  # the settings of strategies that it does not use say nothing
+        strategy = sections["strategy"]
+        used = ("name", "population_size", strategy["name"])
+        sections["strategy"] = {name: strategy[name] for name in used}
+    identity = {
+        "seed": trial.seed,
+        "population_size": population_size,
+        "strategy": hparams.paths(trial.hparams.strategy),
+        "problem": hparams.paths(trial.hparams.problem),
+        "config": sections,
+    }
+    return json.loads(json.dumps(identity, default=lambda number: np.asarray(number).tolist()))
+
+
+def config_of(
+    problem: Problem, strategy: Strategy, numbers: TrainHParams, training: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The config that describes a run made in Python, if a config can: the factories' arguments,
+    these hyperparameters, and the arguments of `jaxes.train`."""
+    if problem.spec is None or strategy.spec is None:
+        return None
+    name = strategy.spec["name"]
+    section = strategy.spec[name] | hparams.paths(numbers.strategy)
+    sections = {
+        **problem.spec,
+        "problem": problem.spec["problem"] | hparams.paths(numbers.problem),
+        "strategy": dict(strategy.spec) | {name: section},
+        "training": training,
+    }
+    plain = json.dumps(sections, default=lambda number: np.asarray(number).item())
+    return json.loads(plain, object_hook=_without_none)
+
+
+def _without_none(section: dict[str, Any]) -> dict[str, Any]:
+    """A config leaves out what has no value."""
+    return {field: value for field, value in section.items() if value is not None}
+
+
+@contextlib.contextmanager
+def open_run_dir(
+    run_dir: Path,
+    identity: dict[str, Any],
+    resume: bool,
+    config: Mapping[str, Any] | None,
+    files: tuple[str, ...] = RUN_FILES,
+) -> Iterator[Path]:
+    """Claims the directory for this process, and the run in it for this identity.
+
+    Args:
+      run_dir: made where it is not there.
+      identity: of the run; see `identity_of`.
+      resume: whether the directory may hold this run already.
+      config: kept as `config.yaml` of a new run.
+      files: where any of these exists there is a run already.
+
+    Raises:
+      ValueError: the directory cannot be used, is in use, or holds something else.
+    """
+    _check_usable(run_dir, files)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for path in (run_dir, *(run_dir / name for name in files)):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise ValueError(f"run_dir: {path} is not writable")
+    with contextlib.ExitStack() as stack:
+        if run_dir.absolute().parent.name == "trials":  # of a sweep, which holds its own lock
+            sweep_lock = run_dir.absolute().parents[1] / "lock"
+            if sweep_lock.exists():
+                stack.enter_context(_locked(sweep_lock, run_dir))
+        stack.enter_context(_locked(run_dir / "lock", run_dir))
+        found = [name for name in files if (run_dir / name).exists()]
+        if found and not resume:
+            raise ValueError(
+                f"run_dir: {run_dir} already holds a run ({found[0]} exists already); resume it or "
+                "choose another directory"
+            )
+        describe(run_dir, identity, config)
+        yield run_dir
+
+
+def _check_usable(run_dir: Path, files: tuple[str, ...]) -> None:
+    if run_dir.exists() and not run_dir.is_dir():
+        raise ValueError(f"run_dir: {run_dir} is not a directory")
+    if any(character in str(run_dir.resolve()) for character in "*?[]"):
+        # Orbax globs in the path and loses a checkpoint's data without an error.
+        raise ValueError(f"run_dir must be a path without *, ?, [ and ], got {str(run_dir)!r}")
+
+
+@contextlib.contextmanager
+def _locked(path: Path, run_dir: Path) -> Iterator[IO]:
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"run_dir: {run_dir} is in use by another process") from error
+        yield lock
+
+
+def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] | None) -> None:
+    """Writes what a new run is; of one that is there, checks that it is this one.
+
+    Raises:
+      ValueError: it is another one.
+    """
+    if (run_dir / "run.json").exists():
+        saved = read_identity(run_dir)
+        for name, value in identity.items():
+            if saved.get(name) != value:
+                raise ValueError(f"{name}: the run in {run_dir} has {saved.get(name)}, got {value}")
+        return
+    if config is not None:
+        write_whole(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    run = {
+        "format": FORMAT,
+        "id": secrets.token_hex(8),
+        "identity": identity,
+        "jax": jax.__version__,
+        "devices": ", ".join(device.device_kind for device in jax.local_devices()),
+    }
+    write_whole(run_dir / "run.json", json.dumps(run, indent=1))
+
+
+def read_identity(run_dir: Path) -> dict[str, Any]:
+    """What `run.json` says that a run is.
+
+    Raises:
+      ValueError: it is not there, damaged, or of another format.
+    """
+    path = run_dir / "run.json"
+    try:
+        run = json.loads(path.read_text())
+        known, identity = run.get("format", 1), dict(run["identity"])
+    except FileNotFoundError as error:
+        raise ValueError(f"run: {run_dir} holds no run (no run.json in it)") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"run_dir: {path} is damaged: {error!r}") from error
+    if known != FORMAT:
+        why = OLDEST if known == 1 else "written by a newer jaxes"
+        raise ValueError(f"run_dir: {path} has the format {known}, not {FORMAT}: {why}")
+    return identity

@@ -1,0 +1,101 @@
+"""The only impure loop: it dispatches chunks of generations, writes what they came to, and ends
+when it is time to."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from jaxes.core import TrainState
+from jaxes.training.batch import Batch
+from jaxes.training.control import Interrupt
+from jaxes.training.metrics import Row
+from jaxes.training.schedule import Pace, Schedule
+
+# At the end of a chunk: its last row, and the state; True ends the run.
+Callback = Callable[[Row, TrainState], bool | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a display is told after each chunk.
+
+    Attributes:
+      batch: where it is now.
+      num_generations: where it ends.
+      count: generations of this chunk.
+      seconds: wall-clock of this chunk.
+      tested: whether there was a test after it.
+      first: whether it is the first chunk of this call of `drive`.
+    """
+
+    batch: Batch
+    num_generations: int
+    count: int
+    seconds: float
+    tested: bool
+    first: bool
+
+    @property
+    def seconds_left(self) -> float:
+        return self.seconds / self.count * (self.num_generations - self.batch.done)
+
+
+class Watch(Protocol):
+    def update(self, progress: Progress) -> None: ...
+
+
+class Loop(Interrupt):
+    """Drives batches; a context manager, since from its first batch on it hears Ctrl-C and SIGTERM.
+
+    Attributes:
+      run_dir: what it says that it saved in.
+      watch: is shown the progress.
+      callback: see `Callback`; called for each run that goes on.
+    """
+
+    def __init__(self, run_dir: Path | None, watch: Watch, callback: Callback | None = None):
+        super().__init__()
+        self.run_dir = run_dir
+        self.watch = watch
+        self.callback = callback
+
+    def drive(self, batch: Batch, schedule: Schedule) -> None:
+        """To the schedule's last generation, or until no run goes on; saved on the way and then.
+
+        Raises:
+          KeyboardInterrupt: after Ctrl-C or SIGTERM, when the batch is saved.
+        """
+        self.arm()
+        pace, first, end = Pace(schedule), True, schedule.num_generations
+        batch.end_at_target(schedule)  # a resumed run may have reached it
+        while batch.done < end and batch.active.any() and not self.requested:
+            count, test = pace.next(batch.done)
+            seconds = batch.advance(count, test)
+            if test:
+                batch.end_at_target(schedule)
+            if batch.done % schedule.checkpoint_every == 0:
+                batch.save()
+            self.watch.update(Progress(batch, end, count, seconds, test, first))
+            self._call_back(batch)
+            pace.took(count, seconds)
+            first = False
+        batch.save()
+        self.stop_if_requested(batch.done)
+
+    def _call_back(self, batch: Batch) -> None:
+        if self.callback is None:
+            return
+        try:
+            for i, run in batch.going_on():
+                if self.callback(run.last_row, batch.state_of(i)):
+                    batch.end(i, "stopped")
+        except BaseException:
+            batch.save()
+            raise
+
+    def stop_if_requested(self, generation: int) -> None:
+        """Raises the KeyboardInterrupt that was asked for, if one was."""
+        if self.requested:
+            saved = f"saved in {self.run_dir}" if self.run_dir else "not saved: no run_dir"
+            raise KeyboardInterrupt(f"stopped at generation {generation}, {saved}")

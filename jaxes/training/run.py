@@ -1,0 +1,215 @@
+"""One run, as the process that runs it sees it: what it is, what it wrote, what it came to."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxes.core import Tests, TrainHParams, TrainState
+from jaxes.training.metrics import LoggerName, Row, Sink, open_sinks, read_rows
+
+
+class RunResult(NamedTuple):
+    """What a run came to, alone or as a trial of a sweep, or what its policy did when tested again.
+
+    Attributes:
+      trial: its place in the sweep; 0 of a run alone.
+      seed: of all its randomness.
+      values: of the swept fields, by name.
+      status: `done`, `target` (reached), `stopped` (by the callback), `dropped` (by halving), or
+        `diverged`, dropped or not: the final test has no finite value, or no member of the last
+        generation had one.
+      generation: generations completed.
+      return_mean: return of the mean policy, averaged over fresh test episodes.
+      return_std: its standard deviation over these episodes.
+      return_min: the least.
+      return_max: the greatest.
+      num_test_episodes: their number.
+      num_test_diverged: how many of them ended because the physics diverged.
+      zero_policy_return: mean return of the policy with all parameters zero, likewise.
+      best_return: the greatest mean return of a test on the way; NaN where there was none.
+      env_steps: environment steps of training since the run began; tests apart.
+      num_diverged: episodes of training that ended because the physics diverged.
+      seconds: wall-clock since the run began, compilation apart; a trial's share, by its steps.
+      compile_seconds: of tracing and compiling its program, in this process.
+      state: the final `TrainState`; `state.strategy.mean` holds the answer.
+      run_dir: where metrics and checkpoints lie, if anywhere.
+    """
+
+    trial: int
+    seed: int
+    values: dict[str, Any]
+    status: str
+    generation: int
+    return_mean: float
+    return_std: float
+    return_min: float
+    return_max: float
+    num_test_episodes: int
+    num_test_diverged: int
+    zero_policy_return: float
+    best_return: float
+    env_steps: int
+    num_diverged: int
+    seconds: float
+    compile_seconds: float
+    state: TrainState
+    run_dir: Path | None
+
+    def plain(self) -> dict[str, Any]:
+        """All but the state, as plain data."""
+        found = {name: value for name, value in self._asdict().items() if name != "state"}
+        return found | {"run_dir": None if self.run_dir is None else str(self.run_dir)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What a run is before it begins.
+
+    Attributes:
+      index: its place in the sweep; 0 of a run alone.
+      seed: of all its randomness.
+      values: of the swept fields, by name.
+      hparams: all its traced numbers.
+      config: the config of this run alone, where there is one.
+    """
+
+    index: int
+    seed: int
+    values: dict[str, Any]
+    hparams: TrainHParams
+    config: Mapping[str, Any] | None = None
+
+    @property
+    def configuration_key(self) -> str:
+        """What is the same for all seeds of a configuration, as a key of mappings."""
+        return json.dumps(self.values, default=float)
+
+
+class Run:
+    """A trial under way, and what it leaves in its directory, or nothing where it has none."""
+
+    def __init__(self, trial: Trial, directory: Path | None, loggers: tuple[LoggerName, ...] = ()):
+        self.trial = trial
+        self.directory = directory
+        self.status = "done"
+        self.env_steps = self.num_diverged = 0
+        self.seconds = 0.0
+        self.tests: list[Row] = []
+        self.last_row: Row = {}
+        self.all_diverged = False  # no member of the last generation had a finite fitness
+        self._loggers = loggers
+        self._sinks: list[Sink] = []
+
+    def read(self, generation: int) -> None:
+        """Takes up what the run has written up to a generation."""
+        if self.directory is not None:
+            rows, _ = read_rows(self.directory / "metrics.jsonl")
+            self._count([row for row in rows if row["generation"] <= generation])
+
+    def open(self) -> None:
+        """Says where rows go from now on."""
+        if self.directory is not None:
+            self._sinks = open_sinks(self.directory, self._loggers)
+
+    def close(self) -> None:
+        for sink in self._sinks:
+            sink.close()
+
+    def write(self, rows: list[Row]) -> None:
+        self._count(rows)
+        for sink in self._sinks:
+            sink.write(rows)
+
+    def save(self, state: TrainState) -> None:
+        """Keeps its final state in a checkpoint of its own, as a run alone has it."""
+        if self.directory is not None:
+            from jaxes.training.checkpoint import Checkpoints
+
+            checkpoints = Checkpoints(self.directory / "checkpoints")
+            checkpoints.save(int(state.generation), state)
+            checkpoints.close()
+
+    def _count(self, rows: list[Row]) -> None:
+        for row in rows:
+            self.env_steps += row.get("rollout/env_steps", 0)
+            self.num_diverged += row.get("rollout/diverged", 0)
+            self.seconds += row["time/seconds"]
+            self.all_diverged = not is_finite(row["fitness/mean"])
+            self.last_row = row
+            if "test/return_mean" in row:
+                self.tests.append(row)
+
+    def score(self, generation: int | None = None) -> float:
+        """The mean return of the last test, up to a generation; -inf where it is none."""
+        tests = [row for row in self.tests if generation is None or row["generation"] <= generation]
+        last = tests[-1]["test/return_mean"] if tests else None
+        return last if last is not None and math.isfinite(last) else -math.inf
+
+    def result(
+        self, state: TrainState, tests: Tests, zero_policy: Tests, compile_seconds: float = 0
+    ) -> RunResult:
+        """What it came to, from its last state and tests of it that no decision has seen."""
+        tested = summarize(tests)
+        returns = [row["test/return_mean"] for row in self.tests]
+        diverged = self.all_diverged or not is_finite(tested["return_mean"])
+        return RunResult(
+            trial=self.trial.index,
+            seed=self.trial.seed,
+            values=self.trial.values,
+            status="diverged" if diverged else self.status,
+            generation=int(state.generation),
+            **tested,
+            zero_policy_return=summarize(zero_policy)["return_mean"],
+            best_return=max(filter(is_finite, returns), default=math.nan),
+            env_steps=self.env_steps,
+            num_diverged=self.num_diverged,
+            seconds=self.seconds,
+            compile_seconds=compile_seconds,
+            state=state,
+            run_dir=self.directory,
+        )
+
+
+def make_rows(
+    columns: Mapping[str, list], generation: int, seconds: float, tests: Tests | None
+) -> list[Row]:
+    """The rows of the generations after this one, which took these seconds, from the values of each
+    metric; the last with the test's result."""
+    rows = [
+        {"generation": generation + i} | dict(zip(columns, values, strict=True))
+        for i, values in enumerate(zip(*columns.values(), strict=True), start=1)
+    ]
+    for row in rows:
+        row["time/seconds"] = seconds / len(rows)
+    if tests is not None:
+        tested = summarize(tests)
+        rows[-1] |= {
+            "test/return_mean": tested["return_mean"],
+            "test/return_std": tested["return_std"],
+            "test/diverged": tested["num_test_diverged"],
+        }
+    return rows
+
+
+def summarize(tests: Tests) -> dict[str, Any]:
+    """Mean, standard deviation, least and greatest of a test's returns, the number of its episodes,
+    and of those that diverged (their returns count as far as they got)."""
+    returns = np.asarray(tests.returns, np.float64)
+    return {
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()) if np.isfinite(returns).all() else math.nan,
+        "return_min": float(returns.min()),
+        "return_max": float(returns.max()),
+        "num_test_episodes": returns.size,
+        "num_test_diverged": int(np.sum(tests.diverged)),
+    }
+
+
+def is_finite(value: Any) -> bool:
+    """Whether it is a finite number; None stands for NaN where a file says null."""
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,108 @@
+"""`jaxes.train`: one run from its start, or from where it was cut, to its end."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jaxes import core
+from jaxes.checks import check, check_seed
+from jaxes.core import Problem, Strategy, TrainHParams
+from jaxes.training.batch import Batch
+from jaxes.training.directory import config_of, identity_of, open_run_dir
+from jaxes.training.display import Display
+from jaxes.training.loop import Callback, Loop
+from jaxes.training.metrics import LoggerName, check_installed
+from jaxes.training.run import Run, RunResult, Trial
+from jaxes.training.schedule import Schedule
+
+
+def train(
+    problem: Problem,
+    strategy: Strategy,
+    *,
+    num_generations: int,
+    seed: int = 0,
+    run_dir: str | os.PathLike | None = None,
+    resume: bool = False,
+    checkpoint_every: int = 50,
+    test_every: int = 10,
+    target_return: float | None = None,
+    loggers: tuple[LoggerName, ...] = (),
+    callback: Callback | None = None,
+    console: Console | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> RunResult:
+    """Trains, and keeps what a run produces in `run_dir`.
+
+    The bits depend on `seed`, `problem` and `strategy` alone: not on when the run was cut,
+    checkpointed or tested. All generations and tests are one compiled program.
+
+    Args:
+      problem: what is maximized.
+      strategy: what searches.
+      num_generations: generations of the whole run, at least 1.
+      seed: of all randomness.
+      run_dir: gets `metrics.jsonl` (one object a generation) and `checkpoints/`; None for none.
+      resume: go on from the latest checkpoint in `run_dir`, or from the start if it has none.
+      checkpoint_every: generations between checkpoints; the last generation is saved as well.
+      test_every: generations between tests of the mean policy on fresh episodes.
+      target_return: stop when a test's mean return reaches it.
+      loggers: of `tensorboard`, `wandb`.
+      callback: `(row, state) -> bool | None`, called about once a second, at the end of a chunk of
+        generations, with the metrics of its last one and the state then; True ends the run.
+      console: where progress is shown; None is silent. `rich.console.Console()` is the terminal.
+      config: kept as `config.yaml` in a new run, for `jaxes resume`; by default what describes the
+        problem, the strategy and these arguments, where a config can.
+
+    Raises:
+      ValueError: a value outside its range, a `run_dir` that holds a run already (without `resume`)
+        or another one (with it), a missing logger package; before anything is compiled.
+      KeyboardInterrupt: after Ctrl-C or SIGTERM, when a checkpoint has been saved.
+
+    Example:
+      >>> result = jaxes.train(problem, jaxes.cma_es(64), num_generations=100, run_dir="runs/one")
+    """
+    schedule = Schedule(num_generations, checkpoint_every, test_every, target_return)
+    check_settings(schedule, seed, loggers)
+    if loggers and run_dir is None:
+        raise ValueError(f"loggers must be empty without a run_dir, got {loggers!r}")
+    if resume and run_dir is None:
+        raise ValueError("resume must be False without a run_dir, got True")
+    check("callback", callback, callback is None or callable(callback), "a function or None")
+    core.check_parts(strategy, problem)
+    hparams = TrainHParams(strategy.hparams, problem.hparams)
+    if config is None:
+        training = schedule._asdict() | {"seed": seed, "loggers": loggers}
+        config = config_of(problem, strategy, hparams, training)
+    trial = Trial(0, seed, {}, hparams, config)
+    directory = None if run_dir is None else Path(run_dir)
+    with contextlib.ExitStack() as stack:
+        if directory is not None:
+            identity = identity_of(strategy.population_size, trial)
+            stack.enter_context(open_run_dir(directory, identity, resume, config))
+        run = Run(trial, directory, loggers)
+        batch = Batch.of_run(run, problem, strategy, directory and directory / "checkpoints")
+        stack.callback(batch.close)
+        batch.restore()
+
+        display = stack.enter_context(Display(console, num_generations))
+        if resume and batch.done == 0:
+            display.say("no checkpoint to go on from: the run starts at its first generation")
+        display.say("compiling ...")
+        display.say(batch.compile().say_seconds())
+        if batch.done >= num_generations:
+            display.say("all generations are done; to go on, raise num_generations")
+        stack.enter_context(loop := Loop(directory, display, callback))
+        loop.drive(batch, schedule)
+        return next(batch.results())
+
+
+def check_settings(schedule: Schedule, seed: int, loggers: tuple[LoggerName, ...]) -> None:
+    """Raises a ValueError for an argument of `train` that is outside its range."""
+    schedule.check()
+    check_seed("seed", seed)
+    check_installed(loggers)
