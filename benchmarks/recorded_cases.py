@@ -48,6 +48,7 @@ class Run(NamedTuple):
     devices: int
 
     def generations(self, whole: int) -> int:
+        """How many. Half of `whole` is to be tested anyway, or there is one test more."""
         return whole // 2 if self.part == "half" else whole
 
     @property
@@ -223,7 +224,7 @@ def unnormalized(run: Run) -> Record:
 def cartpole(run: Run) -> Record:
     settings = search(episode_length=200, num_test_episodes=20)
     problem = jaxes.problems.gymnax("CartPole-v1", policy=jaxes.policies.mlp((8,)), **settings)
-    return trained(run, problem, jaxes.pgpe(64), 30)
+    return trained(run, problem, jaxes.pgpe(64), 30, test_every=5)
 
 
 def every_strategy(run: Run) -> Record:
@@ -231,7 +232,8 @@ def every_strategy(run: Run) -> Record:
     record: Record = {}
     for name, make in jaxes.STRATEGIES.items():
         problem = jaxes.problems.functions.rosenbrock(6)
-        found = trained(run._replace(folder=run.folder / name), problem, make(16), 30)
+        folder = run.folder / name
+        found = trained(run._replace(folder=folder), problem, make(16), 30, test_every=5)
         record |= {f"{name} {key}": value for key, value in found.items()}
     return record
 
@@ -282,11 +284,11 @@ def halving(run: Run) -> Record:
         stumbling(),
         jaxes.openai_es(16),
         {"sigma": [0.03, 0.1, 0.3, 1.0]},
-        whole=16,
+        whole=20,
         num_seeds=2,
         test_every=2,
         target_return=2.0,
-        halving=jaxes.Halving((4, 12), 0.5),
+        halving=jaxes.Halving((4, 8), 0.5),
     )
 
 
