@@ -1,7 +1,7 @@
 """The programs that `vs_commit.py` times, by the jaxes of one tree: a process that is told what to
 do on its standard input, one word a line, and answers each with a line of JSON.
 
-Only what all commits since 45933eb offer is used. A program is a few generations from a state that
+Only what all commits since 45933eb offer is used, but for one name. A program is a few generations from a state that
 is always the same; it is compiled when it is first asked for.
 
     compile PROGRAM    trace and compile it: seconds, HLO instructions, bytes of temporaries
@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 
 import jaxes
-from jaxes import parallel
-from jaxes.trials import mapped
+from jaxes import parallel, trials
 
+# The strategy whose trials ask and tell one by one; the second name is that of 45933eb.
+one_by_one = getattr(trials, "vmapped_one_by_one", None) or trials.mapped
 Built = tuple[Callable, jax.Array, jaxes.TrainState]  # a function to compile, and its arguments
 
 
@@ -40,10 +41,10 @@ def one_run(population: int, generations: int, normalize: bool = True) -> Built:
     return partial(generations_of, step, generations), key, state
 
 
-def sweep(trials: int, population: int, generations: int) -> Built:
-    problem, strategy = hopper(), mapped(jaxes.openai_es(population, sigma=0.1))
+def sweep(num_trials: int, population: int, generations: int) -> Built:
+    problem, strategy = hopper(), one_by_one(jaxes.openai_es(population, sigma=0.1))
     step = jaxes.make_update_step(strategy, problem)
-    start_keys, run_keys = jax.random.split(jax.random.key(0), (2, trials))
+    start_keys, run_keys = jax.random.split(jax.random.key(0), (2, num_trials))
     states = [jaxes.init(key, strategy, problem) for key in start_keys]
     stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     run_keys, stack = parallel.place((run_keys, stack))
