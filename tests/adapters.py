@@ -12,7 +12,7 @@ from jaxes.rollouts import episodes, lanes
 
 def Context(params, center):  # noqa: N802
     """What jobs [M] act with, undiscounted."""
-    return episodes.Context(params, center, jnp.ones(center.shape[0]))
+    return episodes.Context((params, center), jnp.ones(center.shape[0]))
 
 
 class Episode(NamedTuple):
@@ -32,13 +32,14 @@ class RolloutResult(NamedTuple):
 def rollout(environment, act, initial_policy_state, jobs, *, width, episode_length):
     """`lanes.rollout` of an environment and a policy."""
     policy = Policy(init=None, initial_state=initial_policy_state, apply=None)
-    num_observations = jobs.context(jnp.zeros(1, jnp.int32)).center.shape[1]
+    num_observations = jobs.context(jnp.zeros(1, jnp.int32)).params[1].shape[1]
     simulation = episodes.make_simulation(
         environment,
-        act,
+        lambda params, *inputs: act(params[0], *inputs),
         policy,
         episode_length=episode_length,
         num_observations=num_observations,
+        center=lambda params: params[1],
     )
     outcomes, moments, lane_steps = lanes.rollout(simulation, jobs, width)
     done = Episode(outcomes.total_reward, outcomes.length, outcomes.diverged, moments)

@@ -188,6 +188,10 @@ class _PolicySearch:
         def episode_keys(key: Array) -> Array:
             return jax.vmap(partial(jax.random.fold_in, key))(episodes)
 
+        def center(actor: Actor) -> Array:
+            assert actor.normalizer is not None
+            return actor.normalizer.mean
+
         results = rollout(
             make_simulation(
                 self.environment,
@@ -195,6 +199,7 @@ class _PolicySearch:
                 self.network,
                 episode_length=self.episode_length,
                 num_observations=self.num_observations,
+                center=center if self.num_observations else None,
             ),
             Jobs(
                 pending=(needed == phases[:, None]).reshape(-1),
@@ -252,12 +257,8 @@ class _PolicySearch:
         trial = numbering.trial(jobs)
         solutions = self.solutions(numbering, populations, jobs)
         of_jobs = of_trial(problem_states, trial)
-        normalizer = self.normalizer(of_jobs)
-        return Context(
-            Actor(jax.vmap(self.unravel)(solutions), normalizer),
-            center=None if normalizer is None else normalizer.mean,
-            discount=of_jobs.hparams.discount,
-        )
+        actors = Actor(jax.vmap(self.unravel)(solutions), self.normalizer(of_jobs))
+        return Context(actors, of_jobs.hparams.discount)
 
     def solutions(self, numbering: Numbering, populations: Population, jobs: Array) -> Array:
         """The parameter vectors [M, D] of these jobs [M]."""

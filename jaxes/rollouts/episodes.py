@@ -20,33 +20,40 @@ from jaxes.environments.base import Environment, EnvState
 from jaxes.policies import Policy, PolicyState, initial_state
 from jaxes.rollouts.lanes import Simulation
 
+DIVERGED, TRUNCATED = 1, 2
 Act = Callable[[Any, PolicyState, Array], tuple[Array, PolicyState]]
 
 
 class Episode(NamedTuple):
     """One episode's outcome, complete or so far.
 
-    It ended by itself where it is neither diverged nor truncated.
-
     Attributes:
       total_reward: float32 [], the return.
       discounted_return: float32 [], Σ γ^t r_t.
       length: int32 [], steps.
-      diverged: bool [], whether the physics left the finite numbers; the episode ended there.
-      truncated: bool [], whether it was cut at `episode_length`, while it could have gone on.
+      flags: int32 [], why it ended: `DIVERGED`, `TRUNCATED`, or by itself, 0.
     """
 
     total_reward: Array
     discounted_return: Array
     length: Array
-    diverged: Array
-    truncated: Array
+    flags: Array
+
+    @property
+    def diverged(self) -> Array:
+        """bool [], whether the physics left the finite numbers; the episode ended there."""
+        return self.flags == DIVERGED
+
+    @property
+    def truncated(self) -> Array:
+        """bool [], whether it was cut at `episode_length`, while it could have gone on."""
+        return self.flags == TRUNCATED
 
     @classmethod
     def none(cls) -> "Episode":
         """Before the first step."""
-        zero, no = jnp.zeros((), jnp.float32), jnp.zeros((), bool)
-        return cls(zero, zero, jnp.zeros((), jnp.int32), diverged=no, truncated=no)
+        zero, no_steps = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+        return cls(zero, zero, length=no_steps, flags=no_steps)
 
 
 class Moments(NamedTuple):
@@ -68,13 +75,10 @@ class Context(NamedTuple):
 
     Attributes:
       params: what `act` is given: a policy's parameters, and whatever else differs between jobs.
-      center: `[O]`, about which moments are taken (near their mean, for precision); None where no
-        moments are wanted.
       discount: float32 [], γ.
     """
 
     params: Any
-    center: Array | None
     discount: Array
 
 
@@ -94,6 +98,7 @@ def make_simulation(
     *,
     episode_length: int,
     num_observations: int | None = None,
+    center: Callable[[Any], Array] | None = None,
 ) -> Simulation:
     """What the lanes run for a policy in an environment; its contexts are `Context`.
 
@@ -103,7 +108,8 @@ def make_simulation(
         action is what `environment.step` takes.
       policy: whose memory an episode starts with.
       episode_length: an episode ends after this many steps.
-      num_observations: O, if the moments of observations are to be tallied.
+      num_observations: O, if the moments of observations are to be tallied; then also
+      center: `(params) -> [O]`, about which they are taken: near their mean, for precision.
     """
 
     def start(key: Array) -> State:
@@ -125,11 +131,10 @@ def make_simulation(
             total_reward=episode.total_reward + reward,
             discounted_return=episode.discounted_return + state.weight * reward,
             length=length,
-            diverged=diverged,
-            truncated=cut & ~done & ~diverged,
+            flags=jnp.where(diverged, DIVERGED, jnp.where(cut & ~done, TRUNCATED, 0)),
         )
-        if context.center is not None:
-            tally = _add(tally, state.observation, context.center)
+        if center is not None:
+            tally = _add(tally, state.observation, center(context.params))
         state = State(env_state, observation, policy_state, state.weight * context.discount)
         return state, so_far, tally, done | diverged | cut
 
