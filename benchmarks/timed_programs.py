@@ -1,8 +1,8 @@
 """The programs that `vs_commit.py` times, by the jaxes of one tree: a process that is told what to
 do on its standard input, one word a line, and answers each with a line of JSON.
 
-Only what all commits since 45933eb offer is used, but for one name. A program is a few generations from a state that
-is always the same; it is compiled when it is first asked for.
+Only what all commits since 45933eb offer is used, but for one name. A program is a few generations
+from a state that is always the same; it is compiled when it is first asked for.
 
     compile PROGRAM    trace and compile it: seconds, HLO instructions, bytes of temporaries
     run PROGRAM        run it once: seconds, environment steps
