@@ -42,6 +42,8 @@ RENAMED = {
     ".problem.observations.number": ".problem.observations.count",
     ".problem.observations.squared_deviations": ".problem.observations.sum_squares",
     ".problem.hparams.alive_bonus": ".problem.hparams.alive_penalty",
+    "result floor_mean": "result zero_policy_return",
+    "table diverged": "table num_diverged",
 }
 
 Record = dict[str, str]
