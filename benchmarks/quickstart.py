@@ -17,11 +17,10 @@ from pathlib import Path
 
 import jax
 import machine
-import numpy as np
 
 import jaxes
+from jaxes.config import run as config
 from jaxes.core import Population
-from jaxes.training import config
 
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 STRATEGIES = ("cem", "cma_es", "openai_es")
@@ -47,7 +46,7 @@ def profile(strategy_name: str, repeats: int = 5) -> dict:
 
     def evaluate(key, state):
         population = Population(strategy.ask, key, state.strategy, strategy.population_size)
-        return problem.evaluate(key, population, state.problem, np.bool_(False))
+        return problem.evaluate(key, population, state.problem)
 
     parts = {
         "ask": lambda key, state: strategy.ask(key, state.strategy),
@@ -79,7 +78,7 @@ def main() -> None:
                 rows.append(row := train(strategy, seed, directory))
                 print(
                     f"{strategy:10s} seed {seed}  return {row['return_mean']:8.1f} "
-                    f"± {row['return_std']:6.1f} (zero policy {row['floor_mean']:6.1f})  "
+                    f"± {row['return_std']:6.1f} (zero policy {row['zero_policy_return']:6.1f})  "
                     f"generations {row['generation']:4d}  steps {row['env_steps']:10,d}  "
                     f"seconds {row['process_seconds']:6.1f} "
                     f"(compilation {row['compile_seconds']:5.1f})",

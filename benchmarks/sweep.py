@@ -32,9 +32,10 @@ import numpy as np
 
 import jaxes
 from jaxes import core, parallel
-from jaxes.sweeps import batches, results, sweeper
-from jaxes.training.program import compile_chunk, of_run
-from jaxes.training.trainer import keys_of
+from jaxes.sweeps.grid import replaced
+from jaxes.training.batch import Batch, keys_of
+from jaxes.training.program import compile_chunk
+from jaxes.training.run import Run, Trial
 
 TRIALS, POPULATION, GENERATIONS = 32, 64, 20
 SHELL_RUNS = 3
@@ -72,7 +73,7 @@ def one_sweep(problem: jaxes.Problem, strategy: jaxes.Strategy, trials: int) -> 
 def singles() -> dict:
     problem, strategy = hopper()
     together = one_sweep(problem, strategy, TRIALS)
-    step = of_run(core.make_generation(strategy, problem))
+    step = core.with_run_key(core.make_generation(strategy, problem))
 
     def start(key: jax.Array, sigma: float) -> jaxes.TrainState:
         hparams = jaxes.TrainHParams(strategy.hparams._replace(sigma=sigma), problem.hparams)
@@ -81,11 +82,12 @@ def singles() -> dict:
     init_key, run_key, test_key = parallel.place(keys_of(0))
     begin = jax.jit(start)
     program = compile_chunk(step, run_key, begin(init_key, together["sigmas"][0]))
-    program(run_key, begin(init_key, 0.1), 1, True)
+    yes = np.bool_(True)
+    program(run_key, begin(init_key, 0.1), 1, True, yes)
     started, returns = time.monotonic(), []
     for sigma in together["sigmas"]:
-        state, _, _ = program(run_key, begin(init_key, sigma), GENERATIONS, True)
-        _, _, test = program(test_key, state, 0, True)
+        state, _, _ = program(run_key, begin(init_key, sigma), GENERATIONS, True, yes)
+        _, _, test = program(test_key, state, 0, True, yes)
         returns.append(float(np.asarray(test.returns, np.float64).mean()))
     alone = time.monotonic() - started
     same = sum(a == b for a, b in zip(returns, together["returns"], strict=True))
@@ -207,16 +209,17 @@ def peak_of(trials: int, pipe: multiprocessing.connection.Connection) -> None:
     problem = jaxes.problems.brax("inverted_pendulum", episode_length=50, num_test_episodes=1)
     strategy = jaxes.cma_es(256)
     values = [{"sigma": sigma} for sigma in np.linspace(0.1, 1, trials)]
-    defaults = [sweeper.with_values(strategy, problem, value) for value in values]
-    each = [results.Trial(i, 0, values[i], defaults[i]) for i in range(trials)]
-    batch = batches.Batch(batches.Group(problem, strategy, tuple(each)), each, trials, True)
+    defaults = jaxes.TrainHParams(strategy.hparams, problem.hparams)
+    each = [Trial(i, 0, values[i], replaced(defaults, values[i])) for i in range(trials)]
+    runs = [Run(trial, None) for trial in each]
+    batch = Batch.of_trials(runs, problem, strategy, None, trials, exact=True)
     state = jax.block_until_ready(batch.state)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) * jax.local_device_count()
-    program = compile_chunk(batch.step, batch.run_keys, state)
+    program = batch.compile()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = status("VmRSS")
-    program(batch.run_keys, state, 2, False, batch.active)
-    pipe.send((batches.bytes_of(program), status("VmHWM") - before + held))
+    program(batch.keys, state, 2, False, batch.active)
+    pipe.send((program.num_bytes, status("VmHWM") - before + held))
 
 
 def status(field: str) -> int:

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import machine
 
 import jaxes
-from jaxes.problems import brax_envs
+from jaxes.environments.quiet import quiet
 
 ENVIRONMENT = "hopper"
 POPULATION, EPISODE_LENGTH = 256, 1000
@@ -48,7 +48,7 @@ def ours(seed: int, target: float, sigma: float, learning_rate: float) -> bool:
 
 
 def theirs(seed: int, target: float, sigma: float, learning_rate: float) -> bool:
-    with brax_envs.quiet():
+    with quiet():
         from brax import envs
         from brax.training.agents.es import networks, train
 

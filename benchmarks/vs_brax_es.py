@@ -31,7 +31,8 @@ import optax
 import jaxes
 from jaxes import parallel
 from jaxes.core import TRAIN
-from jaxes.environments import brax_envs
+from jaxes.environments import brax
+from jaxes.environments.quiet import quiet
 
 EPISODE_LENGTH = 1000
 HIDDEN = (32, 32)
@@ -79,7 +80,7 @@ class Ours:
 
 def brax_es(env_name: str, population: int, turn: Turn, devices: int | None = None) -> None:
     """brax's trainer, from what it reports after each generation."""
-    with brax_envs.quiet():
+    with quiet():
         from brax import envs
         from brax.training.agents.es import networks, train
 
@@ -134,7 +135,7 @@ def evosax_es(env_name: str, population: int, turn: Turn) -> None:
     from evosax.algorithms import Open_ES
     from evosax.problems import BraxProblem
 
-    action_size = brax_envs.brax(env_name, "spring").action_size
+    action_size = brax(env_name, "spring").action_size
     problem = BraxProblem(env_name, Policy(action_size), episode_length=EPISODE_LENGTH)
     key = jax.random.key(0)
     solution = problem.sample(key)

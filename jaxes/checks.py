@@ -49,18 +49,18 @@ def check_fraction(field: str, value: Any) -> None:
 
 
 def check_count(
-    field: str, value: Any, least: int = 1, most: int = MAX_COUNT, why: str = ""
+    field: str, value: Any, minimum: int = 1, maximum: int = MAX_COUNT, why: str = ""
 ) -> None:
-    """Raises a ValueError unless `value` is an int in [least, most]."""
+    """Raises a ValueError unless `value` is an int in [minimum, maximum]."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    bound = f" and at most {most}" if whole and value > most else ""
-    ok = whole and least <= value <= most
-    check(field, value, ok, f"a whole number of at least {least}{bound}{why}")
+    bound = f" and at most {maximum}" if whole and value > maximum else ""
+    ok = whole and minimum <= value <= maximum
+    check(field, value, ok, f"a whole number of at least {minimum}{bound}{why}")
 
 
 def check_seed(field: str, value: Any) -> None:
     """Raises a ValueError unless `value` is an int in [0, 2³²); greater ones alias smaller ones."""
-    check_count(field, value, least=0, most=2**32 - 1)
+    check_count(field, value, minimum=0, maximum=2**32 - 1)
 
 
 def check_name(field: str, value: Any, names: Iterable[str]) -> None:

@@ -239,7 +239,7 @@ def run(
 ) -> tuple[TrainState, dict[str, Array]]:
     """The state after so many generations, and their metrics, stacked. A run cut in two draws the
     same bits, because a key depends on the generation alone. Not jitted here: jit what calls it."""
-    check_count("num_generations", num_generations, least=0)
+    check_count("num_generations", num_generations, minimum=0)
     step = with_run_key(update_step)
     return jax.lax.scan(lambda state, _: step(key, state), state, length=num_generations)
 

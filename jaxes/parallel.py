@@ -80,7 +80,7 @@ def make_mesh(devices: int | Sequence[jax.Device] | None = None) -> Mesh:
     """
     local = jax.local_devices()
     if isinstance(devices, int):
-        check_count("devices", devices, most=len(local))
+        check_count("devices", devices, maximum=len(local))
         devices = local[:devices]
     return Mesh(np.array(local if devices is None else devices), (AXIS,))
 

@@ -58,7 +58,7 @@ def _set_up_jax(options: argparse.Namespace) -> None:
     """Devices and the compilation cache, before JAX starts."""
     chosen = options.cpu_devices is not None
     if chosen:
-        check_count("--cpu-devices", options.cpu_devices, most=1024)
+        check_count("--cpu-devices", options.cpu_devices, maximum=1024)
     try:
         parallel.use_cpu_devices(options.cpu_devices)
     except RuntimeError as error:  # called from a program in which JAX runs already

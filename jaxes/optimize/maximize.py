@@ -106,7 +106,7 @@ def maximize(
     bi-population CMA-ES on the BBOB-2009 function testbed (GECCO 2009).
     """
     check_name("restarts", restarts, get_args(Restarts))
-    check_count("max_restarts", max_restarts, least=0)
+    check_count("max_restarts", max_restarts, minimum=0)
     check_seed("seed", seed)
     if target is not None:
         check_number("target", target)
@@ -122,7 +122,7 @@ def maximize(
         dim = space.scale.size
         size = _first_size(make, dim, population_size)
         budget = max(10_000 * dim, 100 * size) if budget is None else budget
-        check_count("budget", budget, least=size, most=2**62, why=", one generation")
+        check_count("budget", budget, minimum=size, maximum=2**62, why=", one generation")
         _check_doublings(make, size, max_restarts if restarts != "none" else 0, budget)
 
         def run(start: Start, index: int, max_generations: int) -> tuple[Setting, Progress]:

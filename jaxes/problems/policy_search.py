@@ -222,7 +222,7 @@ class _PolicySearch:
         if self.required_lanes is None:
             return suitable_lanes(num_jobs, self.num_lanes)
         why = f": there are {num_jobs} episodes a generation"
-        check_count("num_lanes", self.required_lanes, most=num_jobs, why=why)
+        check_count("num_lanes", self.required_lanes, maximum=num_jobs, why=why)
         return self.required_lanes
 
     def act(

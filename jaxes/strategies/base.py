@@ -127,9 +127,9 @@ def scheme(sampling: Sampling, population_size: int) -> gaussian.Scheme:
         sampling = gaussian.SCHEMES[sampling]
     check("sampling", sampling, callable(sampling), "a scheme of jaxes.gaussian, or its name")
     check_population_size(population_size, 1, even=sampling is gaussian.antithetic)
-    most = 2**gaussian.SOBOL_BITS
-    if sampling is gaussian.sobol and population_size > most:
-        check_count("population_size", population_size, most=most, why=" for sobol points")
+    maximum = 2**gaussian.SOBOL_BITS
+    if sampling is gaussian.sobol and population_size > maximum:
+        check_count("population_size", population_size, maximum=maximum, why=" for sobol points")
     return sampling
 
 
@@ -188,20 +188,20 @@ def eigendecompose(C: Array) -> tuple[Array, Array, Array]:
     eigh = parallel.one_by_one(partial(jnp.linalg.eigh, symmetrize_input=False))
     eigenvalues, B = jnp.vectorize(eigh, signature="(n,n)->(n),(n,n)")(C)
     precision = jnp.finfo(C.dtype)
-    least = jnp.maximum(precision.eps * eigenvalues[..., -1:], precision.tiny)
-    shift = jnp.maximum(0, least - eigenvalues[..., :1])
-    return shift[..., 0], B, jnp.sqrt(jnp.maximum(eigenvalues + shift, least))
+    minimum = jnp.maximum(precision.eps * eigenvalues[..., -1:], precision.tiny)
+    shift = jnp.maximum(0, minimum - eigenvalues[..., :1])
+    return shift[..., 0], B, jnp.sqrt(jnp.maximum(eigenvalues + shift, minimum))
 
 
 def check_population_size(
-    population_size: Any, least: int, *, even: bool = False, why: str = ""
+    population_size: Any, minimum: int, *, even: bool = False, why: str = ""
 ) -> None:
     """Raises a ValueError unless `population_size` is a whole number that the strategy can use."""
-    check_count("population_size", population_size, least, why=why)
+    check_count("population_size", population_size, minimum, why=why)
     check("population_size", population_size, not (even and population_size % 2), "even for pairs")
 
 
 def check_elites(population_size: Any, elite_fraction: float, least_elites: float) -> None:
     """Raises a ValueError if `elite_fraction · population_size` is less than `least_elites`."""
-    least = max(2, math.ceil(least_elites / elite_fraction - 1e-9))
-    check_population_size(population_size, least, why=f" with elite_fraction={elite_fraction}")
+    minimum = max(2, math.ceil(least_elites / elite_fraction - 1e-9))
+    check_population_size(population_size, minimum, why=f" with elite_fraction={elite_fraction}")

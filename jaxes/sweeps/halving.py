@@ -35,7 +35,7 @@ def check_halving(halving: Halving | None, num_configurations: int, num_generati
     check("halving", halving, many, allowed)
     rungs = list(halving.generations)
     for rung in rungs:
-        check_count("halving.generations", rung, most=num_generations - 1)
+        check_count("halving.generations", rung, maximum=num_generations - 1)
     ordered = len(rungs) > 0 and rungs == sorted(set(rungs))
     check("halving.generations", halving.generations, ordered, "at least one, in rising order")
     check_fraction("halving.keep", halving.keep)

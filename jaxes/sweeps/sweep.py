@@ -171,7 +171,7 @@ def run_sweep(
     if resume and run_dir is None:
         raise ValueError("resume must be False without a run_dir, got True")
     if max_bytes is not None:
-        check_count("max_bytes", max_bytes, most=2**62)
+        check_count("max_bytes", max_bytes, maximum=2**62)
     check("callback", callback, callback is None or callable(callback), "a function or None")
     path = None if dry_run or run_dir is None else Path(run_dir)
     settings = {
