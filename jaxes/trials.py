@@ -57,11 +57,11 @@ def vmapped_into_one_queue(evaluate: Callable[..., Evaluation]) -> Evaluate:
     return evaluate_one
 
 
-def vmapped_one_by_one(strategy: Strategy, batched: bool = False) -> Strategy:
+def vmapped_one_by_one(strategy: Strategy, exact: bool = True) -> Strategy:
     """The strategy, but the devices of a mesh divide the trials that tell.
 
-    Trials ask and tell one after another: each has the bits of a run alone. Batched, many small
-    searches are faster, and differ in last bits.
+    Exact trials ask and tell one after another: each has the bits of a run alone. Without that they
+    are batched: many small searches are faster, and differ in last bits.
     """
 
     @jax.custom_batching.custom_vmap
@@ -71,11 +71,11 @@ def vmapped_one_by_one(strategy: Strategy, batched: bool = False) -> Strategy:
     @tell.def_vmap
     def divide_trials(size: int, is_batched: list, *trials: Any) -> tuple[State, Any]:
         rows = broadcast(size, is_batched, trials)
-        out = parallel.map_divided(lambda trial: strategy.tell(*trial), rows, batched)
+        out = parallel.map_divided(lambda trial: strategy.tell(*trial), rows, batched=not exact)
         return out, jax.tree.map(lambda _: True, out)
 
     # Not divided: a device may ask for other members than the next one does.
-    ask_members = strategy.ask if batched else jax.custom_batching.sequential_vmap(strategy.ask)
+    ask_members = jax.custom_batching.sequential_vmap(strategy.ask) if exact else strategy.ask
 
     def ask(key: Array, state: State, members: Array | None = None) -> Array:
         if members is None:

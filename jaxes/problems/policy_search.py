@@ -214,8 +214,8 @@ class _PolicySearch:
         episodes_of_trials, moments = jax.tree.map(
             lambda leaf: leaf.reshape(phases.size, -1, *leaf.shape[1:]), results[:2]
         )
-        judge = jax.vmap(self.judge, in_axes=(0, 0, 0, None))
-        return judge(problem_states, episodes_of_trials, moments, utilization)
+        score = jax.vmap(self.score, in_axes=(0, 0, 0, None))
+        return score(problem_states, episodes_of_trials, moments, utilization)
 
     def lanes(self, num_jobs: int) -> int:
         """How many lanes a device has."""
@@ -280,7 +280,7 @@ class _PolicySearch:
             jnp.zeros((jobs.size, means.shape[-1]), means.dtype),
         )
 
-    def judge(
+    def score(
         self, problem_state: State, episodes: Episode, moments: Moments, utilization: Array
     ) -> Evaluation:
         """What the episodes [J] of one trial come to."""
@@ -291,12 +291,12 @@ class _PolicySearch:
         if observations is not None:
             train_moments = Moments(*(leaf[:num_train_jobs] for leaf in moments))
             observations = merge(observations, train, train_moments)
-        score = train.discounted_return - hparams.alive_penalty * train.length
-        score = jnp.where(train.diverged, jnp.nan, score)
+        fitness = train.discounted_return - hparams.alive_penalty * train.length
+        fitness = jnp.where(train.diverged, jnp.nan, fitness)
         returns = jnp.where(train.diverged, jnp.nan, train.total_reward)
         returns = returns.reshape(-1, self.num_episodes).mean(axis=1)
         return Evaluation(
-            fitness=score.reshape(-1, self.num_episodes).mean(axis=1),
+            fitness=fitness.reshape(-1, self.num_episodes).mean(axis=1),
             problem_state=State(observations, hparams),
             metrics={
                 "return/mean": jnp.nanmean(returns),

@@ -75,7 +75,7 @@ class Batch:
 
         Exact ones have the bits of their runs alone: they ask and tell one after another.
         """
-        strategy = vmapped_one_by_one(strategy, batched=not exact)
+        strategy = vmapped_one_by_one(strategy, exact)
         padded = [run.trial for run in (*runs, *[runs[-1]] * (size - len(runs)))]
         seeds = np.array([trial.seed for trial in padded], np.uint32)
         init_keys, *keys = parallel.place(tuple(jax.jit(jax.vmap(keys_of))(seeds).T))
