@@ -23,7 +23,7 @@ def test_episodes_are_those_of_the_bare_environment():
         episode_length=length,
         num_episodes=num_episodes,
         num_test_episodes=1,
-        normalize_observations=False,
+        observation_clip=1e6,  # before the first statistics normalization changes nothing else
         alive_penalty=1.0,
         num_lanes=3,
     )
