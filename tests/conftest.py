@@ -5,6 +5,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 # Programs that several tests or processes run are compiled once. The folder is this test run's own;
@@ -18,3 +20,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 _folder = str(Path(__file__).parent)
 sys.path.insert(0, _folder)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_folder, os.environ.get("PYTHONPATH")]))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The directory of a finished sweep: read it, and copy it to change it."""
+    from sweep_runs import run, write
+
+    folder = tmp_path_factory.mktemp("sweep")
+    run("sweep", write(folder / "sweep.yaml"), "--run-dir", folder / "done")
+    return folder / "done"

@@ -1,76 +1,22 @@
 """Sweeps: trials are the runs that they would be alone, and nothing is lost on the way."""
 
-import csv
-import json
 import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pyarrow.parquet
 import pytest
-import yaml
+from sweep_runs import CONFIG, close, rows_of, run, table, write
 
 import jaxes
 from jaxes import cli
 from jaxes.config import run as config
 from jaxes.config import sweep as sweep_config
-from jaxes.config.files import ConfigError
-from jaxes.report.plots import draw
-from jaxes.report.tables import rank, read_sweep
 from jaxes.sweeps.sweep import run_sweep
 from jaxes.training.checkpoint import Checkpoints
 from jaxes.training.loop import Loop
 from jaxes.training.program import Program
 from jaxes.training.run import Run
-
-CONFIG = {
-    "problem": {"name": "sphere", "num_dims": 5},
-    "strategy": {"name": "cem", "population_size": 16, "cem": {"sigma": 0.5}},
-    "training": {"num_generations": 12, "test_every": 4, "checkpoint_every": 4},
-    "sweep": {
-        "explicit": [
-            {"strategy.name": "cem"},
-            {"strategy.name": "openai_es", "strategy.openai_es.learning_rate": 0.3},
-        ],
-        "grid": {"strategy.*.sigma": [0.1, 1.0]},
-        "num_seeds": 2,
-    },
-}
-
-
-def write(path, **changes):
-    path.write_text(yaml.safe_dump(CONFIG | changes))
-    return str(path)
-
-
-def run(*arguments):
-    assert cli.main([str(argument) for argument in arguments]) == 0
-
-
-def close(ours, theirs):
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
-
-
-def table(folder):
-    with (folder / "results.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sweep")
-    run("sweep", write(folder / "sweep.yaml"), "--run-dir", folder / "done")
-    return folder / "done"
-
-
-def rows_of(folder):
-    """The metrics of a run, but for what a clock says."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [
-        {name: value for name, value in json.loads(line).items() if name != "time/seconds"}
-        for line in lines
-    ]
 
 
 @pytest.mark.parametrize("number", [0, 3, 6])
@@ -99,55 +45,6 @@ def test_a_trial_can_be_evaluated_and_resumed_alone(finished, tmp_path, capsys):
     (trial / "config.yaml").write_text(text.replace("num_generations: 12", "num_generations: 14"))
     run("resume", trial)
     assert [row["generation"] for row in rows_of(trial)] == list(range(1, 15))
-
-
-def test_tables_have_a_row_a_trial_with_all_that_was_swept(finished):
-    rows = table(finished)
-    assert [int(row["trial"]) for row in rows] == list(range(8))
-    assert [row["seed"] for row in rows] == ["0", "1"] * 4
-    assert {row["strategy.*.sigma"] for row in rows} == {"0.1", "1.0"}
-    assert [row["strategy.openai_es.learning_rate"] for row in rows] == [""] * 4 + ["0.3"] * 4
-    parquet = pyarrow.parquet.read_table(finished / "results.parquet").to_pylist()
-    assert [row["return_mean"] for row in parquet] == [float(row["return_mean"]) for row in rows]
-    assert parquet[0]["strategy.openai_es.learning_rate"] is None
-
-
-def test_best_is_the_config_of_the_best_mean_over_seeds(finished, tmp_path):
-    rows = table(finished)
-    means = [np.mean([float(row["return_mean"]) for row in rows[i : i + 2]]) for i in (0, 2, 4, 6)]
-    best = rows[2 * int(np.argmax(means))]
-    run("train", finished / "best.yaml", "--run-dir", tmp_path / "best")
-    ours = rows_of(finished / "trials" / f"{int(best['trial']):04d}")[-1]
-    np.testing.assert_allclose(
-        rows_of(tmp_path / "best")[-1]["test/return_mean"], ours["test/return_mean"], rtol=1e-6
-    )
-
-
-def test_report_ranks_by_the_interquartile_mean(finished, capsys):
-    ranked = rank(read_sweep(finished))
-    rows = table(finished)
-    for row in ranked:
-        returns = [
-            float(other["return_mean"])
-            for other in rows
-            if other["strategy.name"] == row.values["strategy.name"]
-            and float(other["strategy.*.sigma"]) == row.values["strategy.*.sigma"]
-        ]
-        np.testing.assert_allclose(row.iqm, np.mean(returns))  # of two seeds nothing is left out
-        assert min(returns) <= row.low <= row.iqm <= row.high <= max(returns)
-    assert [row.iqm for row in ranked] == sorted((row.iqm for row in ranked), reverse=True)
-    run("report", finished)
-    said = capsys.readouterr().out
-    assert "returns.png" in said
-    assert "parallel_coordinates.png" in said
-
-
-def test_two_fields_are_a_heat_map(finished, tmp_path):
-    sweep = read_sweep(finished)
-    sweep = sweep._replace(fields=sweep.fields[:2])
-    paths = draw(sweep, rank(sweep), tmp_path)
-    assert [path.name for path in paths] == ["returns.png", "heat_map.png"]
-    assert all(path.stat().st_size > 10_000 for path in paths)
 
 
 def test_a_killed_sweep_goes_on_where_it_was(finished, tmp_path, monkeypatch):
@@ -307,62 +204,6 @@ def test_a_sweep_from_python_is_train_many_times(exact):
     np.testing.assert_allclose([row.return_mean for row in result.results], returns, rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("sweep", "message"),
-    [
-        ({"grid": {"strategy.cem.sgma": [1.0]}}, "strategy.cem.sgma: unknown field.*mean 'sigma'"),
-        ({"grid": {"strategy.cem.sigma": [1.0, "a"]}}, "sigma='a'.*strategy.cem.sigma: .*number"),
-        ({"grid": {"strategy.cem.sigma": [1.0, -1.0]}}, "sigma=-1.0.*sigma must be positive"),
-        ({"grid": {"strategy.cem.sigma": []}}, r"sweep.grid.strategy.cem.sigma: at least one"),
-        ({"grid": {"training.seed": [1]}}, "training.seed is common to all trials"),
-        ({"grid": {"training": [{}]}}, "training is common to all trials"),
-        (
-            {"grid": {"strategy.*.sigma": [1.0], "strategy.cem.sigma": [2.0]}},
-            "strategy.cem.sigma is given twice",
-        ),
-        ({"gird": {}}, "sweep.gird: unknown field"),
-        ({"grid": {}}, "sweep.grid: at least one field is required"),
-        (
-            {"grid": {"strategy.cma_es.sigma": [1.0]}},
-            "nothing to a trial whose strategy is cem",
-        ),
-        ({"num_seeds": 10**8}, "sweep.num_seeds: at most 100000"),
-        (
-            {"random": {"num_samples": 1, "fields": {"a.b": {"normal": [0, 1]}}}},
-            "sweep.random.fields.a.b.normal: unknown field; allowed: uniform",
-        ),
-        ([1, 2], r"sweep: expected a section, got \[1, 2\]"),
-        ({"num_seeds": 0}, "sweep.num_seeds: must be at least 1, got 0"),
-        ({"random": {"num_samples": 0, "fields": {}}}, "num_samples: must be at least 1"),
-        (
-            {"random": {"num_samples": 1, "fields": {"a": {"log_uniform": [0, 1]}}}},
-            "log_uniform: must be 0 < low < high, got",
-        ),
-        (
-            {"random": {"num_samples": 1, "fields": {"a": {}}}},
-            "sweep.random.fields.a: one of uniform, log_uniform or choice",
-        ),
-        (
-            {"grid": {"problem.num_dims": [2]}, "explicit": [{"problem.num_dims": 3}]},
-            "sweep: problem.num_dims is given twice",
-        ),
-    ],
-)
-def test_bad_sweeps_are_refused(sweep, message, tmp_path):
-    with pytest.raises(ConfigError, match=message):
-        sweep_config.load(write(tmp_path / "sweep.yaml", sweep=sweep))
-
-
-def test_repeated_draws_are_one_configuration(tmp_path):
-    fields = {"problem.num_dims": {"choice": [2]}}
-    sweep = {
-        "random": {"num_samples": 3, "fields": fields},
-        "grid": {"strategy.*.sigma": [1.0, 1.0]},
-    }
-    plan = sweep_config.load(write(tmp_path / "sweep.yaml", sweep=sweep))
-    assert [len(group.trials) for group in plan.groups] == [1]
-
-
 @pytest.mark.parametrize("name", ["results.csv", "best.yaml", "trials"])
 def test_files_that_lie_there_are_kept(name, tmp_path):
     (tmp_path / name).write_text("mine")
@@ -371,22 +212,6 @@ def test_files_that_lie_there_are_kept(name, tmp_path):
             jaxes.problems.functions.sphere(2), jaxes.cem(16), num_generations=1, run_dir=tmp_path
         )
     assert (tmp_path / name).read_text() == "mine"
-
-
-def test_where_all_diverge_there_is_no_best_one(tmp_path, capsys):
-    path = write(
-        tmp_path / "sweep.yaml",
-        strategy={"name": "openai_es", "population_size": 16},
-        sweep={
-            "grid": {"strategy.openai_es.learning_rate": [1e38, 1e37]},
-            "halving": {"generations": [4]},
-        },
-    )
-    run("sweep", path, "--run-dir", tmp_path / "run")
-    assert [row["status"] for row in table(tmp_path / "run")] == ["diverged"] * 2
-    assert not (tmp_path / "run" / "best.yaml").exists()
-    assert "all trials diverged" in capsys.readouterr().out
-    run("report", tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -418,29 +243,6 @@ def test_bad_arguments_are_refused(hparams, options, message):
             hparams,
             **{"num_generations": 5} | options,
         )
-
-
-def test_random_searches_draw_from_their_distributions(tmp_path):
-    fields = {
-        "strategy.cem.sigma": {"log_uniform": [0.01, 1.0]},
-        "strategy.cem.elite_fraction": {"uniform": [0.2, 0.4]},
-        "problem.num_dims": {"choice": [2, 3]},
-    }
-    sweep = {"random": {"num_samples": 200, "fields": fields, "seed": 3}}
-    path = write(tmp_path / "sweep.yaml", sweep=sweep)
-    plan = sweep_config.load(path)
-    again = sweep_config.load(path)
-    trials = [trial for group in plan.groups for trial in group.trials]
-    assert [trial.values for trial in trials] == [
-        trial.values for group in again.groups for trial in group.trials
-    ]
-    sigma = np.log([trial.values["strategy.cem.sigma"] for trial in trials])
-    np.testing.assert_allclose(np.median(sigma), np.log(0.1), atol=0.6)
-    fractions = [trial.values["strategy.cem.elite_fraction"] for trial in trials]
-    assert 0.2 <= min(fractions) < 0.21
-    assert 0.39 < max(fractions) <= 0.4
-    assert len(plan.groups) == 2
-    assert plan.static == ["problem.num_dims"]
 
 
 def test_a_sweep_is_no_run_and_another_sweep_is_refused(finished, tmp_path, capsys):
