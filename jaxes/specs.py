@@ -2,7 +2,7 @@
 
     jaxes.environments.brax("hopper").spec
         {"name": "brax", "env_name": "hopper", "backend": "spring", "options": None}
-    jaxes.problems.sphere(4).spec
+    jaxes.problems.functions.sphere(4).spec
         {"problem": {"name": "sphere", "num_dims": 4}}
     jaxes.cem(64).spec
         {"name": "cem", "population_size": 64, "cem": {"sigma": 1.0, ...}}
@@ -25,7 +25,12 @@ Shape = Callable[[str, dict[str, Any]], dict[str, Any]]  # (name, arguments) -> 
 
 
 class Spec(dict):
-    """Plain data that hashes, so that what holds it may still be a static argument of jit."""
+    """Plain data that hashes, so that what holds it may still be a static argument of jit.
+
+    It remembers what it was made of, since `_replace` keeps it: see `spec_of`.
+    """
+
+    parts: tuple = ()
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(json.dumps(self, sort_keys=True))
@@ -73,6 +78,8 @@ def recorded(
             except TypeError:
                 spec = None
             if "spec" in getattr(made, "_fields", ()):
+                if spec is not None:
+                    spec.parts = _parts(made)
                 return made._replace(spec=spec)
             if inspect.isfunction(made):  # it makes policies
                 made.spec = spec  # type: ignore[attr-defined]
@@ -81,6 +88,19 @@ def recorded(
         return make
 
     return decorate
+
+
+def spec_of(made: Any) -> Mapping[str, Any] | None:
+    """Its spec, unless a part of it, but for hyperparameters, has been replaced since."""
+    spec = getattr(made, "spec", None)
+    if isinstance(spec, Spec) and hasattr(made, "_fields"):
+        same = all(a is b for a, b in zip(spec.parts, _parts(made), strict=True))
+        return spec if same else None
+    return spec
+
+
+def _parts(made: Any) -> tuple:
+    return tuple(getattr(made, name) for name in made._fields if name not in ("hparams", "spec"))
 
 
 def _arguments(signature: inspect.Signature, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -105,8 +125,8 @@ def plain(value: Any) -> Any:
     Raises:
       TypeError: they cannot.
     """
-    if getattr(value, "spec", None) is not None:
-        return dict(value.spec)
+    if (spec := spec_of(value)) is not None:
+        return dict(spec)
     if isinstance(value, np.generic) or getattr(value, "shape", None) == ():
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):

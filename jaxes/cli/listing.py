@@ -32,4 +32,4 @@ def show(title: str, lines: dict[str, str]) -> None:
 
 
 def _first_line(function: Any) -> str:
-    return (inspect.getdoc(function) or "").splitlines()[0]
+    return (inspect.getdoc(function) or "-").splitlines()[0]

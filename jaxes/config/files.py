@@ -50,9 +50,13 @@ def config_of_run(run_dir: Path) -> Path:
       ValueError: the run is of another format.
     """
     path = run_dir / "config.yaml"
+    if (run_dir / "run.json").exists():
+        read_identity(run_dir)
     if not path.is_file():
-        raise ConfigError(f"run: {run_dir} holds no run of `jaxes train` (no config.yaml in it)")
-    read_identity(run_dir)
+        raise ConfigError(
+            f"run: {run_dir} holds no run of `jaxes train` (no config.yaml in it), or one that no "
+            "config can describe: give its problem and strategy, from Python"
+        )
     return path
 
 

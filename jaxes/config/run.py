@@ -205,13 +205,10 @@ def _refuse_old_form(data: dict[str, Any]) -> None:
 
 def _section(factory: Callable, omit: tuple[str, ...] = (), **extra: Any) -> type[Section]:
     """A model with a field for each argument of `factory` that a config can express."""
-    hints, parameters = typing.get_type_hints(factory), dict(inspect.signature(factory).parameters)
-    if "settings" in parameters:  # a short way to policy_search takes its arguments
-        hints = typing.get_type_hints(policy_search) | hints
-        parameters = dict(inspect.signature(policy_search).parameters) | parameters
+    hints = typing.get_type_hints(factory)
     fields: dict[str, Any] = dict(extra)
-    for name, parameter in parameters.items():
-        kind = _settings_type(hints[name])
+    for name, parameter in inspect.signature(factory).parameters.items():
+        kind = _settings_type(hints.get(name))
         if name not in omit and kind is not None:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[name] = (kind, default)

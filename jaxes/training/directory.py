@@ -23,6 +23,7 @@ import yaml
 from jaxes import hparams
 from jaxes.core import Problem, Strategy, TrainHParams
 from jaxes.files import write_whole
+from jaxes.specs import spec_of
 from jaxes.training.run import Trial
 
 FORMAT = 2
@@ -52,23 +53,28 @@ def config_of(
 ) -> dict[str, Any] | None:
     """The config that describes a run made in Python, if a config can: the factories' arguments,
     these hyperparameters, and the arguments of `jaxes.train`."""
-    if problem.spec is None or strategy.spec is None:
+    of_problem, of_strategy = spec_of(problem), spec_of(strategy)
+    if of_problem is None or of_strategy is None:
         return None
-    name = strategy.spec["name"]
-    section = strategy.spec[name] | hparams.paths(numbers.strategy)
+    name = of_strategy["name"]
+    traced = hparams.paths(numbers.strategy)  # of nes, more than what its factory takes
+    section = {field: traced.get(field, value) for field, value in of_strategy[name].items()}
     sections = {
-        **problem.spec,
-        "problem": problem.spec["problem"] | hparams.paths(numbers.problem),
-        "strategy": dict(strategy.spec) | {name: section},
+        **of_problem,
+        "problem": of_problem["problem"] | hparams.paths(numbers.problem),
+        "strategy": dict(of_strategy) | {name: section},
         "training": training,
     }
     plain = json.dumps(sections, default=lambda number: np.asarray(number).item())
-    return json.loads(plain, object_hook=_without_none)
+    return {name: _without_none(section) for name, section in json.loads(plain).items()}
 
 
 def _without_none(section: dict[str, Any]) -> dict[str, Any]:
-    """A config leaves out what has no value."""
-    return {field: value for field, value in section.items() if value is not None}
+    """A config leaves out fields that have no value."""
+    fields = {field: value for field, value in section.items() if value is not None}
+    if fields.get("name") in fields:  # of a strategy, whose own settings are one level down
+        fields[fields["name"]] = _without_none(fields[fields["name"]])
+    return fields
 
 
 @contextlib.contextmanager
@@ -100,7 +106,7 @@ def open_run_dir(
         if run_dir.absolute().parent.name == "trials":  # of a sweep, which holds its own lock
             sweep_lock = run_dir.absolute().parents[1] / "lock"
             if sweep_lock.exists():
-                stack.enter_context(_locked(sweep_lock, run_dir))
+                stack.enter_context(_locked(sweep_lock, run_dir, fcntl.LOCK_SH))
         stack.enter_context(_locked(run_dir / "lock", run_dir))
         found = [name for name in files if (run_dir / name).exists()]
         if found and not resume:
@@ -121,10 +127,10 @@ def _check_usable(run_dir: Path, files: tuple[str, ...]) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, run_dir: Path) -> Iterator[IO]:
+def _locked(path: Path, run_dir: Path, kind: int = fcntl.LOCK_EX) -> Iterator[IO]:
     with path.open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"run_dir: {run_dir} is in use by another process") from error
         yield lock

@@ -20,7 +20,7 @@ class Display:
     Use it as a context manager around the run.
     """
 
-    def __init__(self, console: Console | None, num_generations: int):
+    def __init__(self, console: Console | None, num_generations: int, done: int = 0):
         self._console = console
         self._last_line = 0.0
         self._bar = None
@@ -32,7 +32,7 @@ class Display:
                 TimeRemainingColumn(),
                 console=console,
             )
-            self._task = self._bar.add_task("", total=num_generations, text="")
+            self._task = self._bar.add_task("", total=num_generations, completed=done, text="")
 
     def __enter__(self) -> "Display":
         if self._bar is not None:

@@ -10,6 +10,7 @@ from jaxes.core import TrainState
 from jaxes.training.batch import Batch
 from jaxes.training.control import Interrupt
 from jaxes.training.metrics import Row
+from jaxes.training.run import Run
 from jaxes.training.schedule import Pace, Schedule
 
 # At the end of a chunk: its last row, and the state; True ends the run.
@@ -72,23 +73,24 @@ class Loop(Interrupt):
         while batch.done < end and batch.active.any() and not self.requested:
             count, test = pace.next(batch.done)
             seconds = batch.advance(count, test)
+            advanced = batch.going_on()
             if test:
                 batch.end_at_target(schedule)
             if batch.done % schedule.checkpoint_every == 0:
                 batch.save()
             self.watch.update(Progress(batch, end, count, seconds, test, first))
-            self._call_back(batch)
+            self._call_back(batch, advanced)
             pace.took(count, seconds)
             first = False
         batch.save()
         self.stop_if_requested(batch.done)
 
-    def _call_back(self, batch: Batch) -> None:
+    def _call_back(self, batch: Batch, runs: list[tuple[int, Run]]) -> None:
         if self.callback is None:
             return
         try:
-            for i, run in batch.going_on():
-                if self.callback(run.last_row, batch.state_of(i)):
+            for i, run in runs:
+                if self.callback(run.last_row, batch.state_of(i)) and batch.active[i]:
                     batch.end(i, "stopped")
         except BaseException:
             batch.save()

@@ -89,7 +89,7 @@ def train(
         stack.callback(batch.close)
         batch.restore()
 
-        display = stack.enter_context(Display(console, num_generations))
+        display = stack.enter_context(Display(console, num_generations, batch.done))
         if resume and batch.done == 0:
             display.say("no checkpoint to go on from: the run starts at its first generation")
         display.say("compiling ...")

@@ -94,9 +94,6 @@ def test_a_run_from_python_has_the_config_that_the_command_line_takes(tmp_path, 
     (run_dir / "config.yaml").write_text(text.replace("num_generations: 12", "num_generations: 20"))
     assert cli.main(["resume", str(run_dir)]) == 0
     whole = jaxes.train(problem, strategy, num_generations=20, seed=3)
-    assert rows_of(run_dir)[-1]["fitness/mean"] == pytest.approx(
-        jaxes.evaluate(run_dir, num_episodes=1).return_mean, rel=10
-    )
     assert jaxes.evaluate(run_dir).return_mean == whole.return_mean
     assert first.generation == 12
     # And back: the command line's run goes on from Python.

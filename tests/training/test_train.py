@@ -142,7 +142,8 @@ def test_the_floor_is_that_of_zero_parameters(strategy, problem):
 
 
 def test_a_run_is_never_replaced(strategy, problem, tmp_path):
-    run_dir = tmp_path / "run"
+    run_dir, problem = tmp_path / "run", problem._replace(spec=None)  # nor does a config tell
+    other_size = functions.sphere(6)._replace(spec=None)
     jaxes.train(problem, strategy, num_generations=3, run_dir=run_dir)
     before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match=r"run_dir: .* already holds a run"):
@@ -162,7 +163,7 @@ def test_a_run_is_never_replaced(strategy, problem, tmp_path):
     with pytest.raises(
         ValueError, match=r"\.strategy\.mean was saved as float32\[5\], .* need float32\[6\]"
     ):
-        jaxes.train(functions.sphere(6), strategy, num_generations=3, run_dir=run_dir, resume=True)
+        jaxes.train(other_size, strategy, num_generations=3, run_dir=run_dir, resume=True)
     after = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
     assert after == before
 
