@@ -61,12 +61,15 @@ def test_the_measure_runs_what_it_says():
 
 
 def test_a_config_may_ask_for_it():
-    settings = {"name": "brax", "env_name": "fast", "num_lanes": "tune"}
-    strategy = {"name": "cem", "population_size": 32}
-    data = {"problem": settings, "strategy": strategy, "training": {"num_generations": 1}}
+    data = {
+        "environment": {"name": "brax", "env_name": "fast"},
+        "problem": {"num_lanes": "tune"},
+        "strategy": {"name": "cem", "population_size": 32},
+        "training": {"num_generations": 1},
+    }
     assert config.Config(data).resolved["problem"]["num_lanes"] == "tune"
     with pytest.raises(ConfigError, match="num_lanes"):
-        config.Config(data | {"problem": settings | {"num_lanes": "tuned"}})
+        config.Config(data | {"problem": {"num_lanes": "tuned"}})
 
 
 @pytest.mark.parametrize(
