@@ -14,6 +14,7 @@ Fitness is maximized. Letters, here and everywhere, of shapes `[N, D]`:
     E  test episodes                 T  trials of a sweep, side by side
     J  jobs: episodes in a queue     K  keys that jobs start from
     L  lanes, which run jobs         O, A  numbers of an observation, of an action
+    B  trials in one program         R  jobs that begin at once
 
 The key is the population: member i is a pure function of (key, i), so a population is never stored.
 Whoever holds the key can rebuild any part of it, as `tell` does from the same key as `ask`

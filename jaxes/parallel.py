@@ -5,10 +5,13 @@ small update; only episodes and chunks of members are divided, and only their re
 Their number does not change a bit of a run: XLA is kept from what makes bits depend on shapes.
 """
 
+import contextlib
 import functools
 import os
 import platform
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -83,6 +86,22 @@ def make_mesh(devices: int | Sequence[jax.Device] | None = None) -> Mesh:
         check_count("devices", devices, maximum=len(local))
         devices = local[:devices]
     return Mesh(np.array(local if devices is None else devices), (AXIS,))
+
+
+def free_bytes() -> int:
+    """Of the memory that devices have: a GPU's own, or the machine's, or the container's."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError):
+        available = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
+        free = int(available[1]) * 1024 if available else free
+    with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit: `max`
+        container = Path("/sys/fs/cgroup")
+        limit = int((container / "memory.max").read_text())
+        free = min(free, limit - int((container / "memory.current").read_text()))
+    return free
 
 
 def replicated(fn: Callable[..., T], mesh: Mesh | None = None) -> Callable[..., T]:

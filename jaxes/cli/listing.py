@@ -17,8 +17,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     show("strategies", {name: _first_line(make) for name, make in jaxes.STRATEGIES.items()})
-    kinds = {name: environments.find(name) for name in environments.names()}
-    show("environments (environment.name)", {name: _first_line(kinds[name]) for name in kinds})
+    show("environments (environment.name)", {name: _about(name) for name in environments.names()})
     show("environment.name: brax (environment.env_name)", environments.BRAX_ENVIRONMENTS)
     problems = {name: _first_line(make) for name, make in jaxes.problems.PROBLEMS.items()}
     show("problems (problem.name)", problems)
@@ -29,6 +28,14 @@ def show(title: str, lines: dict[str, str]) -> None:
     print(title)
     for name, text in lines.items():
         print(f"  {name:26s}{text}")
+
+
+def _about(environment: str) -> str:
+    """Its first line; a package that cannot be loaded is one line of the list as well."""
+    try:
+        return _first_line(environments.find(environment))
+    except ValueError as error:
+        return str(error)
 
 
 def _first_line(function: Any) -> str:

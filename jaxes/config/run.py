@@ -6,20 +6,17 @@ every option and default stands in one place.
 """
 
 import contextlib
-import inspect
-import json
 import os
 import re
-import types
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, create_model
 
 from jaxes import environments
 from jaxes.config.files import ConfigError, config_of_run, read, suggest
+from jaxes.config.sections import Section, section_of, validate
 from jaxes.core import Problem, Strategy
 from jaxes.policies import POLICIES
 from jaxes.problems import PROBLEMS, policy_search
@@ -31,12 +28,7 @@ from jaxes.training.train import check_settings, train
 
 # Of fields that another section's factory may refuse: it learns more when it sees the whole.
 OWNERS = {"population_size": "strategy", "env_name": "environment"}
-
-
-class Section(BaseModel):
-    """A section of a config: no unknown fields, no coercion (`true` is no number), no NaN."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+SECTIONS = ("environment", "policy")  # which are objects to the factories that get them
 
 
 class Setup(NamedTuple):
@@ -149,7 +141,7 @@ def _config_model(data: dict[str, Any]) -> type[Section]:
     chosen = _name(data, "strategy", STRATEGIES)
     settings: dict[str, Any] = {}
     for name, factory in STRATEGIES.items():
-        model = _section(factory, omit=("population_size",))
+        model = section_of(factory, omit=("population_size",))
         settings[name] = (model, model()) if name == chosen else (model | None, None)
     strategy = create_model(
         "strategy",
@@ -158,7 +150,7 @@ def _config_model(data: dict[str, Any]) -> type[Section]:
         population_size=(int, ...),
         **settings,
     )
-    training = _section(train, omit=("run_dir", "resume", "config"))
+    training = section_of(train, omit=("run_dir", "resume", "config"))
     return create_model(
         "config", __base__=Section, **sections, strategy=(strategy, ...), training=(training, ...)
     )
@@ -167,7 +159,7 @@ def _config_model(data: dict[str, Any]) -> type[Section]:
 def _policy_search(data: dict[str, Any]) -> dict[str, Any]:
     """The sections `environment`, `problem` and `policy`."""
     names = {name: name for name in environments.names()}
-    environment = _section(environments.find(_name(data, "environment", names)), name=(str, ...))
+    environment = section_of(environments.find(_name(data, "environment", names)), name=(str, ...))
     problem = data.setdefault("problem", {})
     if isinstance(problem, dict) and "name" in problem:
         raise ConfigError(
@@ -175,16 +167,23 @@ def _policy_search(data: dict[str, Any]) -> dict[str, Any]:
             f"beside environment.name: {data['environment']['name']}"
         )
     policy = _named_section(data, "policy", POLICIES, default="mlp")
-    kinds = {"environment": environment, "problem": _section(policy_search), "policy": policy}
+    kinds = {"environment": environment, "problem": section_of(policy_search), "policy": policy}
     return {name: (kind, ...) for name, kind in kinds.items()}
 
 
 def _plain_problem(data: dict[str, Any]) -> dict[str, Any]:
     """The section `problem`, of one that has no environment and policy."""
-    problem = _named_section(data, "problem", PROBLEMS)
+    problem = data.get("problem", {})
+    if isinstance(problem, dict) and "name" not in problem:
+        raise ConfigError(
+            "environment: a section with the field `name` is required, or problem.name for a "
+            f"problem without one; allowed: {', '.join(environments.names())}, and for "
+            f"problem.name: {', '.join(PROBLEMS)}"
+        )
+    model = _named_section(data, "problem", PROBLEMS)
     if "policy" in data:
-        raise ConfigError(f"policy: the problem {data['problem']['name']!r} takes no policy")
-    return {"problem": (problem, ...)}
+        raise ConfigError(f"policy: the problem {problem['name']!r} takes no policy")
+    return {"problem": (model, ...)}
 
 
 def _refuse_old_form(data: dict[str, Any]) -> None:
@@ -196,23 +195,12 @@ def _refuse_old_form(data: dict[str, Any]) -> None:
     if isinstance(name, str) and name in environments.names():
         raise ConfigError(
             f"problem.name: {name!r} is an environment now: write `environment: {{name: {name}, "
-            "env_name: ..., backend: ...}` and leave the rest under `problem`, where alive_bonus "
-            "is called alive_penalty; policy, strategy and training are as they were"
+            f"env_name: {problem.get('env_name', '...')}}}`, with what else says which environment "
+            "it is, and leave the rest under `problem`, where alive_bonus is called alive_penalty; "
+            "policy, strategy and training are as they were"
         )
     if "alive_bonus" in problem:
         raise ConfigError("problem.alive_bonus: is called problem.alive_penalty now")
-
-
-def _section(factory: Callable, omit: tuple[str, ...] = (), **extra: Any) -> type[Section]:
-    """A model with a field for each argument of `factory` that a config can express."""
-    hints = typing.get_type_hints(factory)
-    fields: dict[str, Any] = dict(extra)
-    for name, parameter in inspect.signature(factory).parameters.items():
-        kind = _settings_type(hints.get(name))
-        if name not in omit and kind is not None:
-            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            fields[name] = (kind, default)
-    return create_model(factory.__name__, __base__=Section, **fields)
 
 
 def _named_section(
@@ -221,7 +209,7 @@ def _named_section(
     """The model of the factory that a section chooses by its field `name`."""
     if default and section not in data:
         data[section] = {"name": default}
-    return _section(factories[_name(data, section, factories)], name=(str, ...))
+    return section_of(factories[_name(data, section, factories)], name=(str, ...))
 
 
 def _name(data: dict[str, Any], section: str, allowed: Mapping[str, Any]) -> str:
@@ -237,20 +225,6 @@ def _name(data: dict[str, Any], section: str, allowed: Mapping[str, Any]) -> str
     return name
 
 
-def _settings_type(annotation: Any) -> Any:
-    """The part of an annotation that a config can express; None if there is none."""
-    origin = get_origin(annotation)
-    if origin in (Union, types.UnionType):
-        parts = [part for part in map(_settings_type, get_args(annotation)) if part is not None]
-        useful = [part for part in parts if part is not type(None)]
-        return Union[tuple(parts)] if useful else None  # noqa: UP007
-    if annotation in (bool, int, float, str, type(None)) or origin in (tuple, Literal):
-        return annotation
-    if origin in (dict, Mapping):
-        return dict[str, Any]
-    return None
-
-
 def _arguments(section: BaseModel) -> dict[str, Any]:
     return {name: value for name, value in section if name != "name"}
 
@@ -261,54 +235,8 @@ def _in_section(section: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        field = str(error).split(" ")[0]
+        field = re.split(r"\W", str(error))[0]
+        if field in SECTIONS:
+            raise ConfigError(str(error)) from error
         owner = OWNERS.get(field, section)
         raise ConfigError(f"{owner}.{error}") from error
-
-
-def validate(model: type[Section], data: dict[str, Any], where: str = "") -> Any:
-    """The data as that model; `where` stands before the names of its fields.
-
-    Raises:
-      ConfigError: a field or value is not allowed; the message names it.
-    """
-    try:
-        text = json.dumps(data)
-    except (TypeError, ValueError) as error:  # YAML knows sets and cycles, JSON does not
-        raise ConfigError(f"config: {error}") from error
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        said = (where + _explain(each, model) for each in error.errors())
-        raise ConfigError("; ".join(said)) from error
-
-
-def _explain(error: Any, model: Any) -> str:
-    """One clause for one of pydantic's errors: the field, the value, what is allowed."""
-    location = [str(part) for part in error["loc"]]
-    field, value = ".".join(location), error.get("input")
-    match error["type"]:
-        case "extra_forbidden":
-            allowed = list(_model_at(model, location[:-1]).model_fields)
-            return f"{field}: unknown field{suggest(location[-1], allowed)}"
-        case "missing":
-            return f"{field}: required"
-        case "model_type" | "model_attributes_type":
-            return f"{field}: expected a section, got {value!r}"
-        case "literal_error":
-            allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-            return f"{field}: unknown value {value!r}{suggest(value, allowed)}"
-    return f"{field}: {error['msg'][0].lower()}{error['msg'][1:]}, got {value!r}"
-
-
-def _model_at(model: Any, location: list[str]) -> Any:
-    for part in location:
-        if part not in model.model_fields:
-            continue  # a key of a dict of sections
-        annotation = model.model_fields[part].annotation
-        model = next(kind for kind in (annotation, *get_args(annotation)) if _is_section(kind))
-    return model
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)

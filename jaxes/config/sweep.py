@@ -13,7 +13,8 @@ from pydantic import Field
 
 from jaxes import hparams
 from jaxes.config.files import ConfigError, read, set_field
-from jaxes.config.run import Config, Section, Setup, validate
+from jaxes.config.run import Config, Setup
+from jaxes.config.sections import Section, validate
 from jaxes.core import Problem, TrainHParams
 from jaxes.strategies import STRATEGIES
 from jaxes.sweeps.halving import Halving

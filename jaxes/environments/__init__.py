@@ -7,8 +7,10 @@ returns an `Environment`; its arguments are the fields of a config's section `en
     goal = "my_package:goal"
 """
 
+import functools
 from collections.abc import Callable
 from importlib import metadata
+from typing import Any
 
 from jaxes.checks import brief, check, check_name
 from jaxes.environments.base import Environment, EnvState, observation_size
@@ -27,8 +29,12 @@ ENVIRONMENTS: dict[str, Callable[..., Environment]] = {
 
 def names() -> list[str]:
     """Of the environments that `find` knows."""
-    installed = sorted(metadata.entry_points(group=GROUP).names)
-    return list(dict.fromkeys([*ENVIRONMENTS, *installed]))
+    return list(dict.fromkeys([*ENVIRONMENTS, *sorted(_installed())]))
+
+
+@functools.cache  # it looks through all installed packages
+def _installed() -> dict[str, metadata.EntryPoint]:
+    return {entry_point.name: entry_point for entry_point in metadata.entry_points(group=GROUP)}
 
 
 def find(name: str) -> Callable[..., Environment]:
@@ -40,14 +46,23 @@ def find(name: str) -> Callable[..., Environment]:
     check_name("environment.name", name, names())
     if name in ENVIRONMENTS:
         return ENVIRONMENTS[name]
-    entry_point = next(iter(metadata.entry_points(group=GROUP, name=name)))
+    entry_point = _installed()[name]
     field = f"environment.name: {name!r}, the entry point {entry_point.value!r},"
     try:
         factory = entry_point.load()
     except Exception as error:
         raise ValueError(f"{field} fails: {brief(error)}") from error
     check(field, factory, callable(factory), "a function that returns an Environment")
-    return recorded(name=name)(factory)
+
+    @recorded(name=name)
+    @functools.wraps(factory)
+    def make(*args: Any, **kwargs: Any) -> Environment:
+        try:
+            return factory(*args, **kwargs)
+        except Exception as error:
+            raise ValueError(f"name: {name!r} fails: {brief(error)}") from error
+
+    return make
 
 
 __all__ = [

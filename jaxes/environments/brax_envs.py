@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from jaxes.checks import brief, check, check_name
@@ -104,7 +105,8 @@ def _bare(env: Any, name: str) -> Environment:
 
     def step(state: Any, action: Array) -> tuple[Any, Array, Array, Array]:
         state = env.step(state, action)
-        return state, state.obs, state.reward, state.done.astype(bool)
+        # Plain numbers where they never change: hopper's `done` if it cannot become unhealthy.
+        return state, state.obs, jnp.asarray(state.reward), jnp.asarray(state.done, bool)
 
     return Environment(reset, step, env.action_size, name)
 

@@ -16,8 +16,8 @@ from jaxes.optimize.space import as_array, flatten, precision_of
 from jaxes.optimize.start import (
     REASONS,
     TERMINATION,
-    Progress,
     Setting,
+    StartState,
     Termination,
     check_termination,
     compiled_start,
@@ -105,14 +105,8 @@ def maximize(
     evolution strategy with increasing population size (CEC 2005); Hansen, Benchmarking a
     bi-population CMA-ES on the BBOB-2009 function testbed (GECCO 2009).
     """
-    check_name("restarts", restarts, get_args(Restarts))
-    check_count("max_restarts", max_restarts, minimum=0)
-    check_seed("seed", seed)
-    if target is not None:
-        check_number("target", target)
     check("fitness_fn", fitness_fn, callable(fitness_fn), "a function")
-    check("host", host, isinstance(host, bool), "True or False")
-    check_termination(termination)
+    _check_options(host, target, restarts, max_restarts, termination, seed)
     make = _maker(strategy, population_size, restarts)
     mean_key, search_key = jax.random.split(jax.random.key(seed))
     start_at = mean if callable(mean) else lambda key: mean
@@ -125,7 +119,7 @@ def maximize(
         check_count("budget", budget, minimum=size, maximum=2**62, why=", one generation")
         _check_doublings(make, size, max_restarts if restarts != "none" else 0, budget)
 
-        def run(start: Start, index: int, max_generations: int) -> tuple[Setting, Progress]:
+        def run(start: Start, index: int, max_generations: int) -> tuple[Setting, StartState]:
             scaled = space._replace(scale=space.scale * start.std_factor)
             setting = Setting(make(start.population_size), scaled, fitness_fn, target, termination)
             u = scaled.coordinates(as_array(start_at(jax.random.fold_in(mean_key, index))))
@@ -133,7 +127,7 @@ def maximize(
             search = host_start if host else compiled_start
             return setting, search(setting, key, u, max_generations)
 
-        runs: list[tuple[Setting, Progress]] = []
+        runs: list[tuple[Setting, StartState]] = []
         evaluations, all_starts = 0, starts(restarts, size, max_restarts, seed)
         start: Start | None = next(all_starts)
         while start is not None and evaluations + start.population_size <= budget:
@@ -157,7 +151,7 @@ def maximize(
         return _result(runs, evaluations, reason)
 
 
-def _result(runs: list[tuple[Setting, Progress]], evaluations: int, reason: str) -> SearchResult:
+def _result(runs: list[tuple[Setting, StartState]], evaluations: int, reason: str) -> SearchResult:
     best = max((progress.search for _, progress in runs), key=lambda run: float(run.best_fitness))
     setting, last = runs[-1]
     return SearchResult(
@@ -207,6 +201,18 @@ def minimize(
         **options,
     )
     return result._replace(value=-result.value)
+
+
+def _check_options(
+    host: Any, target: Any, restarts: Any, max_restarts: Any, termination: Any, seed: Any
+) -> None:
+    check("host", host, isinstance(host, bool), "True or False")
+    check_name("restarts", restarts, get_args(Restarts))
+    check_count("max_restarts", max_restarts, minimum=0)
+    check_seed("seed", seed)
+    if target is not None:
+        check_number("target", target)
+    check_termination(termination)
 
 
 def _check_doublings(

@@ -69,7 +69,7 @@ class Setting(NamedTuple):
         return Search(in_bounds, lambda x: self.fitness_fn(self.space.unravel(x)))
 
 
-class Progress(NamedTuple):
+class StartState(NamedTuple):
     """One start, as far as it has come."""
 
     search: SearchState
@@ -78,9 +78,9 @@ class Progress(NamedTuple):
     reason: Array  # int32 [], an index of REASONS
 
 
-def _begin(setting: Setting, u: Array) -> Progress:
+def _begin(setting: Setting, u: Array) -> StartState:
     length = 10 + math.ceil(30 * u.size / setting.strategy.population_size)
-    return Progress(
+    return StartState(
         search=begin(setting.search(), u)._replace(best=setting.space.flat(u)),
         history=jnp.zeros((length,), u.dtype),
         first_spread=jnp.zeros((), u.dtype),
@@ -89,14 +89,14 @@ def _begin(setting: Setting, u: Array) -> Progress:
 
 
 def _follow(
-    setting: Setting, key: Array, before: Progress, search: SearchState, fitness: Array
-) -> Progress:
+    setting: Setting, key: Array, before: StartState, search: SearchState, fitness: Array
+) -> StartState:
     """The progress after a generation that drew from `key`, with a reason to stop if there is."""
     strategy, state = setting.strategy, before.search.strategy
     few = jnp.arange(min(strategy.population_size, 8), dtype=jnp.int32)
     spread = jnp.sqrt(jnp.mean((strategy.ask(key, state, few) - state.mean[None]) ** 2))
     judged = without_nan(fitness)
-    progress = Progress(
+    progress = StartState(
         search=search,
         history=jnp.roll(before.history, 1).at[0].set(judged[jnp.argmax(judged)]),
         first_spread=jnp.where(before.first_spread > 0, before.first_spread, spread),
@@ -105,7 +105,7 @@ def _follow(
     return progress._replace(reason=_reason(setting, progress, judged, spread))
 
 
-def _reason(setting: Setting, progress: Progress, judged: Array, spread: Array) -> Array:
+def _reason(setting: Setting, progress: StartState, judged: Array, spread: Array) -> Array:
     """The index in REASONS of the first criterion that is met; 0 if none is."""
     limits, target = setting.termination, setting.target
     search, history = progress.search, progress.history
@@ -135,19 +135,19 @@ def _condition(state: State) -> Array:
     return (jnp.max(axes) / jnp.min(axes)) ** 2
 
 
-def compiled_start(setting: Setting, key: Array, u: Array, max_generations: int) -> Progress:
+def compiled_start(setting: Setting, key: Array, u: Array, max_generations: int) -> StartState:
     """A start as one program; it comes back every 1,000 generations, so that Ctrl-C is heard."""
     search = setting.search()
     _check_traceable(search, u)
 
     @partial(jax.jit, donate_argnums=0)
-    def generations(progress: Progress, limit: Array) -> Progress:
-        def generation(progress: Progress) -> Progress:
+    def generations(progress: StartState, limit: Array) -> StartState:
+        def generation(progress: StartState) -> StartState:
             this_key = jax.random.fold_in(key, progress.search.generation)
             state, fitness = advance(search, this_key, progress.search)
             return _follow(setting, this_key, progress, state, fitness)
 
-        def keep_going(progress: Progress) -> Array:
+        def keep_going(progress: StartState) -> Array:
             return (progress.reason == 0) & (progress.search.generation < limit)
 
         return jax.lax.while_loop(keep_going, generation, progress)
@@ -159,7 +159,7 @@ def compiled_start(setting: Setting, key: Array, u: Array, max_generations: int)
     return progress
 
 
-def _unfinished(progress: Progress, max_generations: int) -> bool:
+def _unfinished(progress: StartState, max_generations: int) -> bool:
     return int(progress.reason) == 0 and int(progress.search.generation) < max_generations
 
 
@@ -174,7 +174,7 @@ def _check_traceable(search: Search, x: Array) -> None:
         ) from error
 
 
-def host_start(setting: Setting, key: Array, u: Array, max_generations: int) -> Progress:
+def host_start(setting: Setting, key: Array, u: Array, max_generations: int) -> StartState:
     """A start whose fitness is computed by NumPy: one dispatch a generation."""
     strategy = setting.search().strategy
 
@@ -183,7 +183,7 @@ def host_start(setting: Setting, key: Array, u: Array, max_generations: int) -> 
         return strategy.ask(jax.random.fold_in(key, state.generation), state.strategy)
 
     @partial(jax.jit, donate_argnums=(0,))
-    def tell(progress: Progress, x: Array, fitness: Array) -> tuple[Progress, Array]:
+    def tell(progress: StartState, x: Array, fitness: Array) -> tuple[StartState, Array]:
         # The rows that were evaluated: one asked for alone can differ in its last bits.
         this_key = jax.random.fold_in(key, progress.search.generation)
         state = told(strategy, this_key, progress.search, fitness, lambda member: x[member])

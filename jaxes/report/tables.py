@@ -13,6 +13,7 @@ from rich.table import Table
 from jaxes.statistics import with_interval
 from jaxes.sweeps.table import COLUMNS, rank_key, returns_of
 from jaxes.terminal import format_number
+from jaxes.training.directory import read_identity
 from jaxes.training.metrics import Row, read_rows
 
 
@@ -64,8 +65,10 @@ def read_sweep(path: Path) -> Sweep:
     """The results of a sweep.
 
     Raises:
-      ValueError: there are none.
+      ValueError: there are none, or they are of another format.
     """
+    if (path / "run.json").exists():
+        read_identity(path)
     table = path / "results.csv"
     if not table.is_file():
         raise ValueError(f"sweep: {path} holds no finished sweep (no results.csv in it)")

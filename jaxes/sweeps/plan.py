@@ -1,17 +1,14 @@
 """Which trials run at once: as many of a group as memory holds, in batches of one size."""
 
-import contextlib
 import json
-import os
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 from rich.console import Console
 
+from jaxes import parallel
 from jaxes.checks import check
 from jaxes.core import Problem, Strategy
 from jaxes.files import write_whole
@@ -62,7 +59,7 @@ def make_plans(
     The sizes of batches are kept, because checkpoints have them: a sweep that goes on has those
     with which it began, whatever memory is free by then.
     """
-    limit = int(MEMORY_SHARE * free_bytes()) if max_bytes is None else max_bytes
+    limit = int(MEMORY_SHARE * parallel.free_bytes()) if max_bytes is None else max_bytes
     kept = None if path is None else path / "batches" / "sizes.json"
     known = json.loads(kept.read_text()) if kept and kept.exists() else [None] * len(groups)
     plans: list[Plan] = []
@@ -146,19 +143,3 @@ def next_size(size: int, num_trials: int, num_bytes: int, max_bytes: int) -> int
     num_batches = -(-num_trials // size)
     wanted = max(-(-num_bytes * num_batches // max_bytes), num_batches + 1)
     return min(-(-num_trials // wanted), size - 1)
-
-
-def free_bytes() -> int:
-    """Of the memory that devices have: a GPU's own, or the machine's, or the container's."""
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError):
-        available = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
-        free = int(available[1]) * 1024 if available else free
-    with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit: `max`
-        container = Path("/sys/fs/cgroup")
-        limit = int((container / "memory.max").read_text())
-        free = min(free, limit - int((container / "memory.current").read_text()))
-    return free

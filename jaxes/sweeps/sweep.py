@@ -104,7 +104,8 @@ def sweep(
         another (values of a plain function are batched all the same). False batches these as well:
         faster for many small searches, and last bits differ.
       max_bytes: of all trials that run at once; by default three quarters of the free memory.
-      callback: that of `jaxes.train`, called for each trial that goes on; True ends this one.
+      callback: that of `jaxes.train`, called for each trial that goes on; True ends this one, also
+        where the sweep is resumed.
       console: where progress is shown; None is silent.
 
     Raises:
@@ -175,6 +176,7 @@ def run_sweep(
     check("callback", callback, callback is None or callable(callback), "a function or None")
     path = None if dry_run or run_dir is None else Path(run_dir)
     settings = {
+        "sweep": [[trial.seed, trial.values] for trial in trials],
         "target_return": schedule.target_return,
         "test_every": schedule.test_every,
         "halving": halving and halving._asdict(),
@@ -182,8 +184,7 @@ def run_sweep(
     }
     with contextlib.ExitStack() as stack:
         if path is not None:
-            about = [[trial.seed, trial.values] for trial in trials]
-            identity = json.loads(json.dumps({"sweep": about} | settings, default=float))
+            identity = json.loads(json.dumps(settings, default=float))
             stack.enter_context(open_run_dir(path, identity, resume, config, FILES))
         plans = make_plans(groups, exact, max_bytes, path, console)
         batches = [batch for plan in plans for batch in plan.batches]
@@ -194,14 +195,7 @@ def run_sweep(
                 batch.restore()
             runs = [run for batch in batches for run in batch.runs]
             loop = stack.enter_context(Loop(path, SweepDisplay(runs, console), callback))
-            for end in drop_and_go_on(halving, schedule.num_generations, batches):
-                for batch in batches:
-                    loop.drive(batch, schedule._replace(num_generations=end))
-            for batch in batches:
-                for result in batch.results():
-                    results.append(result)
-                    loop.stop_if_requested(batch.done)
-            results.sort(key=lambda result: result.trial)
+            results = _run_batches(loop, batches, schedule, halving)
             if path is not None:
                 write_tables(path, trials, results)
         return SweepResult(
@@ -211,6 +205,21 @@ def run_sweep(
             seconds=time.monotonic() - started,
             compile_seconds=sum(plan.compile_seconds for plan in plans),
         )
+
+
+def _run_batches(
+    loop: Loop, batches: Sequence[Batch], schedule: Schedule, halving: Halving | None
+) -> list[RunResult]:
+    """All batches to their ends, and what their trials came to, in the order of trials."""
+    for end in drop_and_go_on(halving, schedule.num_generations, batches):
+        for batch in batches:
+            loop.drive(batch, schedule._replace(num_generations=end))
+    results = []
+    for batch in batches:
+        for result in batch.results():
+            results.append(result)
+            loop.stop_if_requested(batch.done)
+    return sorted(results, key=lambda result: result.trial)
 
 
 def drop_and_go_on(
@@ -229,7 +238,7 @@ def drop_and_go_on(
             left = survivors(scores, halving.keep)
             for batch in batches:
                 for i, run in enumerate(batch.runs):
-                    if run.trial.configuration_key not in left and run.status != "target":
+                    if run.trial.configuration_key not in left and batch.active[i]:
                         batch.end(i, "dropped")
     yield num_generations
 

@@ -102,7 +102,7 @@ class Batch:
     def end(self, place: int, status: str) -> None:
         """Takes a run out, and says why."""
         self.active[place] = False
-        self.runs[place].status = status
+        self.runs[place].end(status)
 
     def end_at_target(self, schedule: Schedule) -> None:
         """Takes those out whose last test reached the target, in an earlier process too."""
@@ -111,8 +111,7 @@ class Batch:
                 self.end(i, "target")
 
     def restore(self) -> None:
-        """Takes up where the runs were cut. Those that are behind the others had ended: by the
-        callback, unless target or halving, which follow from the tests, say otherwise."""
+        """Takes up where the runs were cut."""
         if self._path is not None:
             from jaxes.training.checkpoint import Checkpoints
 
@@ -120,12 +119,11 @@ class Batch:
             if (latest := self._checkpoints.latest()) is not None:
                 self.state = self._checkpoints.restore(latest, self.state)
                 self.done = latest
-        behind = np.atleast_1d(self.state.generation) < self.done
+        generations = np.atleast_1d(self.state.generation)
         for i, run in enumerate(self.runs):
-            run.read(self.done)
+            run.read(int(generations[i]))
             run.open()
-            if behind[i]:
-                self.end(i, "stopped")
+            self.active[i] = run.status != "stopped"
 
     def save(self) -> None:
         """Starts a checkpoint, unless there is one of this generation."""

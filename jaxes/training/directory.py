@@ -3,6 +3,7 @@
 run.json       what the run is: format, seed, sizes, hyperparameters, config; never changed
 config.yaml    the resolved config, where there is one
 metrics.jsonl  one object a generation
+stopped.json   the generation at which a callback ended it, if one did
 checkpoints/   one directory a saved generation
 lock           held by the process that runs it
 """
@@ -28,7 +29,7 @@ from jaxes.training.run import Trial
 
 FORMAT = 2
 OLDEST = "written by jaxes before 2026-11-25; commit 45933eb reads it"
-RUN_FILES = ("run.json", "config.yaml", "metrics.jsonl", "checkpoints")
+RUN_FILES = ("run.json", "config.yaml", "metrics.jsonl", "stopped.json", "checkpoints")
 
 
 def identity_of(population_size: int, trial: Trial) -> dict[str, Any]:
@@ -143,10 +144,9 @@ def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] 
       ValueError: it is another one.
     """
     if (run_dir / "run.json").exists():
-        saved = read_identity(run_dir)
-        for name, value in identity.items():
-            if saved.get(name) != value:
-                raise ValueError(f"{name}: the run in {run_dir} has {saved.get(name)}, got {value}")
+        if (found := _difference(read_identity(run_dir), identity)) is not None:
+            path, saved, given = found
+            raise ValueError(f"{path}: the run in {run_dir} has {saved!r}, got {given!r}")
         return
     if config is not None:
         write_whole(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
@@ -158,6 +158,18 @@ def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] 
         "devices": ", ".join(device.device_kind for device in jax.local_devices()),
     }
     write_whole(run_dir / "run.json", json.dumps(run, indent=1))
+
+
+def _difference(saved: Any, given: Any, path: str = "") -> tuple[str, Any, Any] | None:
+    """The first field that differs, with both of its values; None stands for no value."""
+    if isinstance(saved, dict) and isinstance(given, dict):
+        for name in dict.fromkeys([*given, *saved]):
+            inner = f"{path}.{name}" if path else name
+            found = _difference(saved.get(name), given.get(name), inner)
+            if found is not None:
+                return found
+        return None
+    return None if saved == given else (path, saved, given)
 
 
 def read_identity(run_dir: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxes.core import Tests, TrainHParams, TrainState
+from jaxes.files import write_whole
 from jaxes.training.metrics import LoggerName, Row, Sink, open_sinks, read_rows
 
 
@@ -106,14 +107,31 @@ class Run:
         self._sinks: list[Sink] = []
 
     def read(self, generation: int) -> None:
-        """Takes up what the run has written up to a generation."""
+        """Takes up what the run has written up to a generation: its rows, and that it was stopped
+        there, if it was."""
         if self.directory is not None:
             rows, _ = read_rows(self.directory / "metrics.jsonl")
             self._count([row for row in rows if row["generation"] <= generation])
+            if self._stopped.exists() and json.loads(self._stopped.read_text()) == generation:
+                self.status = "stopped"
+
+    def end(self, status: str) -> None:
+        """Says why it goes on no longer. A target reached and trials dropped follow from the tests;
+        that a callback stopped it is kept, for whoever resumes it."""
+        self.status = status
+        if status == "stopped" and self.directory is not None:
+            write_whole(self._stopped, json.dumps(self.last_row["generation"]))
+
+    @property
+    def _stopped(self) -> Path:
+        assert self.directory is not None
+        return self.directory / "stopped.json"
 
     def open(self) -> None:
         """Says where rows go from now on."""
         if self.directory is not None:
+            if self.status != "stopped":  # it was cut before that, and may not be stopped again
+                self._stopped.unlink(missing_ok=True)
             self._sinks = open_sinks(self.directory, self._loggers)
 
     def close(self) -> None:

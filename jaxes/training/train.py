@@ -53,7 +53,8 @@ def train(
       target_return: stop when a test's mean return reaches it.
       loggers: of `tensorboard`, `wandb`.
       callback: `(row, state) -> bool | None`, called about once a second, at the end of a chunk of
-        generations, with the metrics of its last one and the state then; True ends the run.
+        generations, with the metrics of its last one and the state then; True ends the run, which a
+        resume then leaves as it is, unless its `stopped.json` is deleted.
       console: where progress is shown; None is silent. `rich.console.Console()` is the terminal.
       config: kept as `config.yaml` in a new run, for `jaxes resume`; by default what describes the
         problem, the strategy and these arguments, where a config can.
@@ -96,6 +97,8 @@ def train(
         display.say(batch.compile().say_seconds())
         if batch.done >= num_generations:
             display.say("all generations are done; to go on, raise num_generations")
+        elif run.status == "stopped":
+            display.say("stopped by its callback; to go on, delete its stopped.json")
         stack.enter_context(loop := Loop(directory, display, callback))
         loop.drive(batch, schedule)
         return next(batch.results())

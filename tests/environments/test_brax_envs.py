@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -57,6 +58,28 @@ def test_episodes_are_those_of_the_bare_environment():
         )
     assert evaluation.metrics["rollout/env_steps"] == steps
     assert evaluation.problem_state.observations.count == steps
+
+
+def test_an_environment_object_whose_reward_and_end_are_plain_numbers():
+    from brax.envs.base import Env, State
+
+    class Counter(Env):
+        """Counts its steps, for one of reward each, and never ends."""
+
+        observation_size = action_size = 1
+        backend = "none"
+
+        def reset(self, rng):
+            return State(None, jnp.zeros(1), jnp.zeros(()), jnp.zeros(()))
+
+        def step(self, state, action):
+            return state.replace(obs=state.obs + 1, reward=1.0, done=0.0)
+
+    problem = jaxes.problems.brax(
+        Counter(), policy=jaxes.policies.linear(), episode_length=5, num_test_episodes=3
+    )
+    result = jaxes.train(problem, jaxes.cem(12), num_generations=2)
+    assert (result.return_mean, result.return_std, result.env_steps) == (5, 0, 2 * 12 * 5)
 
 
 def test_what_brax_prints_and_writes_is_kept_away(tmp_path):

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import pytest
 
 import jaxes
-from jaxes import environments
+from jaxes import cli, environments
 
 
 def still(size: int = 2) -> jaxes.Environment:
     """What a package of its own offers."""
+    if not isinstance(size, int):
+        raise TypeError("size")
     return jaxes.Environment(
         lambda key: (jnp.zeros(()), jnp.zeros(size)),
         lambda state, action: (state, jnp.zeros(size), jnp.zeros(()), jnp.bool_(False)),
@@ -33,6 +35,9 @@ def installed(monkeypatch):
         ]
     )
     monkeypatch.setattr(metadata, "entry_points", lambda **chosen: points.select(**chosen))
+    environments._installed.cache_clear()
+    yield
+    environments._installed.cache_clear()
 
 
 def test_environments_of_installed_packages_are_found(installed):
@@ -41,6 +46,28 @@ def test_environments_of_installed_packages_are_found(installed):
     assert environments.observation_size(environment) == 3
     assert environment.spec == {"name": "still", "size": 3}
     assert environments.find("brax") is environments.brax
+    with pytest.raises(ValueError, match="name: 'still' fails: TypeError"):
+        environments.find("still")("two")
+
+
+def test_a_list_has_those_that_cannot_be_loaded_too(installed, capsys):
+    assert cli.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  still                     What a package of its own offers." in lines
+    assert any(line.startswith("  broken") and "fails: ModuleNotFoundE" in line for line in lines)
+
+
+def test_an_environment_that_fails_is_one_clear_line(installed, tmp_path, capsys):
+    (tmp_path / "run.yaml").write_text(
+        "environment: {name: still, size: -1}\n"
+        "strategy: {name: cem, population_size: 16}\n"
+        "training: {num_generations: 1}\n"
+    )
+    assert cli.main(["train", str(tmp_path / "run.yaml"), "--run-dir", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert "environment: reset(key) fails" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

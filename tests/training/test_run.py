@@ -82,6 +82,43 @@ def test_a_callback_ends_one_trial_and_a_resumed_sweep_leaves_it_ended(tmp_path)
     assert again.results[0].return_mean == stopped.return_mean
 
 
+def test_a_stopped_run_stays_stopped_until_its_mark_is_deleted(tmp_path):
+    arguments = {"num_generations": 12, "test_every": 2, "run_dir": tmp_path / "run"}
+    problem, strategy = functions.sphere(3), jaxes.cem(16)
+    first = jaxes.train(problem, strategy, callback=lambda row, state: True, **arguments)
+    again = jaxes.train(problem, strategy, resume=True, **arguments)
+    assert (first.status, first.generation) == (again.status, again.generation)
+    assert first.return_mean == again.return_mean
+    assert jaxes.evaluate(tmp_path / "run").status == "stopped"
+    (tmp_path / "run" / "stopped.json").unlink()
+    on = jaxes.train(problem, strategy, resume=True, **arguments)
+    assert (on.status, on.generation) == ("done", 12)
+
+
+def test_trials_that_all_stopped_do_not_go_on(tmp_path):
+    arguments = (functions.sphere(3), jaxes.cem(16), {"sigma": [0.1, 1.0]})
+    options = {"num_generations": 12, "test_every": 2, "run_dir": tmp_path / "run"}
+    first = jaxes.sweep(*arguments, callback=lambda row, state: True, **options)
+    again = jaxes.sweep(*arguments, resume=True, **options)
+    for result in (first, again):
+        assert [row.status for row in result.results] == ["stopped", "stopped"]
+    assert [row.generation for row in first.results] == [row.generation for row in again.results]
+
+
+def test_halving_drops_no_trial_that_had_ended():
+    """The better one is kept; the worse one was stopped before, and stays so."""
+    result = jaxes.sweep(
+        functions.sphere(3),
+        jaxes.cem(16),
+        {"sigma": [1e-3, 1.0]},
+        num_generations=8,
+        test_every=2,
+        halving=jaxes.Halving((6,), keep=0.5),
+        callback=lambda row, state: bool(state.strategy.hparams.sigma < 0.5),
+    )
+    assert [row.status for row in result.results] == ["stopped", "done"]
+
+
 def test_a_run_from_python_has_the_config_that_the_command_line_takes(tmp_path, capsys):
     run_dir = tmp_path / "run"
     problem, strategy = functions.rosenbrock(4), jaxes.cma_es(8, sigma=0.3)
