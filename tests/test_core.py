@@ -61,10 +61,10 @@ def test_a_test_leaves_the_state_as_it_was(parts):
 
 def test_states_can_be_vmapped(parts):
     strategy, problem, _ = parts
-    step = jaxes.make_update_step(strategy, problem)
+    step = jax.jit(jaxes.make_update_step(strategy, problem))
     keys = jax.random.split(jax.random.key(4), 3)
     states = jax.vmap(lambda key: jaxes.init(key, strategy, problem))(keys)
-    mapped, _ = jax.vmap(step)(keys, states)
+    mapped, _ = jax.jit(jax.vmap(step))(keys, states)
     for i in range(3):
         single, _ = step(keys[i], jax.tree.map(lambda leaf, i=i: leaf[i], states))
         np.testing.assert_allclose(mapped.strategy.mean[i], single.strategy.mean, rtol=1e-5)

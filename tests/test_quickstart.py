@@ -10,14 +10,8 @@ import pytest
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    [
-        "cem",
-        pytest.param("cma_es", marks=pytest.mark.slow),
-        pytest.param("openai_es", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["cem", "cma_es", "openai_es"])
 def test_the_quickstart_solves_its_environment(strategy, tmp_path):
     command = [sys.executable, "-m", "jaxes.cli", "train", str(CONFIG), "--json"]
     command += ["--set", f"strategy.name={strategy}"]

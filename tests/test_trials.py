@@ -74,10 +74,12 @@ print(json.dumps(differ))
 """
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_a_trial_has_the_bits_of_its_run_alone(count):
+@pytest.mark.parametrize(
+    ("count", "strategies"), [(1, ["cma_es"]), (2, ["cma_es", "openai_es", "xnes"])]
+)
+def test_a_trial_has_the_bits_of_its_run_alone(count, strategies):
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(count), "cem", "cma_es", "openai_es", "xnes"],
+        [sys.executable, "-c", SCRIPT, str(count), *strategies],
         capture_output=True,
         text=True,
         timeout=300,
@@ -95,11 +97,10 @@ problem = jaxes.problems.functions.rosenbrock(10)
 strategy = jaxes.STRATEGIES[sys.argv[1]](20, sampling=sys.argv[2])
 options = dict(num_generations=5, test_every=5)
 result = jaxes.sweep(problem, strategy, {"sigma": [0.1, 1.0]}, num_seeds=75, exact=False, **options)
-for trial in (0, 74, 149):
-    hparams = strategy.hparams._replace(sigma=[0.1, 1.0][trial // 75])
-    alone = jaxes.train(problem, strategy._replace(hparams=hparams), seed=trial % 75, **options)
-    mean = result.states[0].strategy.mean[trial]
-    np.testing.assert_allclose(mean, alone.state.strategy.mean, rtol=1e-4, atol=1e-4)
+hparams = strategy.hparams._replace(sigma=1.0)
+alone = jaxes.train(problem, strategy._replace(hparams=hparams), seed=74, **options)
+mean = result.states[0].strategy.mean[149]
+np.testing.assert_allclose(mean, alone.state.strategy.mean, rtol=1e-4, atol=1e-4)
 """
 
 

@@ -70,7 +70,7 @@ def test_random_searches_draw_from_their_distributions(tmp_path):
         "strategy.cem.elite_fraction": {"uniform": [0.2, 0.4]},
         "problem.num_dims": {"choice": [2, 3]},
     }
-    sweep = {"random": {"num_samples": 200, "fields": fields, "seed": 3}}
+    sweep = {"random": {"num_samples": 100, "fields": fields, "seed": 3}}
     path = write(tmp_path / "sweep.yaml", sweep=sweep)
     plan = sweep_config.load(path)
     again = sweep_config.load(path)

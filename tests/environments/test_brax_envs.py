@@ -19,7 +19,7 @@ def test_episodes_are_those_of_the_bare_environment():
     length, num_episodes = 60, 2
     policy = jaxes.policies.linear()
     problem = jaxes.problems.brax(
-        "hopper",
+        "inverted_pendulum",
         policy=policy,
         episode_length=length,
         num_episodes=num_episodes,
@@ -34,7 +34,7 @@ def test_episodes_are_those_of_the_bare_environment():
     population = Population(strategy.ask, key, state, 2)
     evaluation = jax.jit(problem.evaluate)(key, population, problem.init(key))
 
-    env = envs.get_environment("hopper", backend="spring")
+    env = envs.get_environment("inverted_pendulum", backend="spring")
 
     @jax.jit
     def episode(weights, episode_key):

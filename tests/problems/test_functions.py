@@ -50,6 +50,7 @@ def test_the_rotated_ellipsoid_is_an_ellipsoid_with_other_axes():
     """Its Hessian has the ellipsoid's eigenvalues, and is not diagonal."""
     problem = functions.rotated_ellipsoid(3)
 
+    @jax.jit
     def value(x):
         population, _ = evaluate(problem, 3, population_size=20)
         state = population.state._replace(mean=x)

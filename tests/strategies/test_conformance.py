@@ -176,11 +176,11 @@ def test_vmap_over_hyperparameters_equals_the_loop(strategy):
 
     @jax.jit
     def short_run(hparams):
-        state = strategy.init(jnp.zeros(D), hparams)
-        for i in range(4):
+        def generation(i, state):
             key = jax.random.key(i)
-            state = strategy.tell(key, state, target(strategy.ask(key, state)))
-        return state
+            return strategy.tell(key, state, target(strategy.ask(key, state)))
+
+        return jax.lax.fori_loop(0, 4, generation, strategy.init(jnp.zeros(D), hparams))
 
     mapped = jax.vmap(short_run)(stacked)
     for i, hparams in enumerate(batch):

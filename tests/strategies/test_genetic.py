@@ -14,14 +14,14 @@ def cost(solutions):
 def test_keeps_the_best_of_parents_and_children(float64):
     num_parents, strategy = 3, jaxes.genetic(10, num_parents=3, sigma=0.3, sigma_decay=0.9)
     state = strategy.init(jnp.zeros(4))
-    pool, pool_cost = np.zeros((0, 4)), np.zeros(0)
+    tell, pool, pool_cost = jax.jit(strategy.tell), np.zeros((0, 4)), np.zeros(0)
     for generation in range(15):
         key = jax.random.key(generation)
         children = np.asarray(strategy.ask(key, state))
         parents = np.asarray(state.parents)
         nearest = np.linalg.norm(children[:, None] - parents[None], axis=2).min(axis=1)
         assert nearest.max() < 0.3 * 0.9**generation * 5  # each is a mutation of a parent
-        state = strategy.tell(key, state, jnp.asarray(-cost(children)))
+        state = tell(key, state, jnp.asarray(-cost(children)))
         pool, pool_cost = np.vstack([pool, children]), np.append(pool_cost, cost(children))
         best = np.argsort(pool_cost)[:num_parents]
         pool, pool_cost = pool[best], pool_cost[best]
