@@ -33,11 +33,12 @@ def train(problem, strategy, num_generations=3):
     step = jaxes.make_update_step(strategy, problem)
     run = jax.jit(lambda key, state: jaxes.run(step, key, state, num_generations))
     state, metrics = run(parallel.place(jax.random.key(1)), state)
+    assert np.isfinite(metrics["fitness/mean"]).all()
     leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
     return hashlib.sha256(b"".join(leaves)).hexdigest(), float(metrics["fitness/mean"][-1])
 
 policy = jaxes.problems.policy_search(
-    breaking_walk(breaks_at=4), jaxes.policies.mlp((4,)), num_test_episodes=1, num_lanes=16
+    breaking_walk(limit=2.0), jaxes.policies.mlp((4,)), num_test_episodes=1, num_lanes=16
 )
 results = {
     "policy": train(policy, jaxes.openai_es(50, sigma=1.0)),

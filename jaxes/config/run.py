@@ -94,7 +94,7 @@ class Config:
             environment = make(**_arguments(model.environment))
         with _in_section("policy"):
             policy = POLICIES[model.policy.name](**_arguments(model.policy))
-        with _in_section("problem"):
+        with _in_section("problem", environment.name):
             return policy_search(environment, policy, **_arguments(model.problem))
 
 
@@ -230,13 +230,16 @@ def _arguments(section: BaseModel) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _in_section(section: str) -> Iterator[None]:
-    """Turns a factory's ValueError, which begins with a field, into a ConfigError with its path."""
+def _in_section(section: str, environment: str = "environment") -> Iterator[None]:
+    """Turns a factory's ValueError, which begins with a field, or the name of its environment, into
+    a ConfigError with its path."""
     try:
         yield
     except ValueError as error:
         field = re.split(r"\W", str(error))[0]
         if field in SECTIONS:
             raise ConfigError(str(error)) from error
+        if str(error).startswith(f"{environment}: "):
+            raise ConfigError(f"environment: {error}") from error
         owner = OWNERS.get(field, section)
         raise ConfigError(f"{owner}.{error}") from error

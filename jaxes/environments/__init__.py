@@ -8,6 +8,8 @@ returns an `Environment`; its arguments are the fields of a config's section `en
 """
 
 import functools
+import inspect
+import re
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -34,7 +36,8 @@ def names() -> list[str]:
 
 @functools.cache  # it looks through all installed packages
 def _installed() -> dict[str, metadata.EntryPoint]:
-    return {entry_point.name: entry_point for entry_point in metadata.entry_points(group=GROUP)}
+    entry_points = reversed(list(metadata.entry_points(group=GROUP)))  # the first of a name counts
+    return {entry_point.name: entry_point for entry_point in entry_points}
 
 
 def find(name: str) -> Callable[..., Environment]:
@@ -60,6 +63,12 @@ def find(name: str) -> Callable[..., Environment]:
         try:
             return factory(*args, **kwargs)
         except Exception as error:
+            first_word = re.split(r"\W", str(error))[0]
+            if (
+                isinstance(error, ValueError)
+                and first_word in inspect.signature(factory).parameters
+            ):
+                raise  # it names the argument itself
             raise ValueError(f"name: {name!r} fails: {brief(error)}") from error
 
     return make

@@ -107,7 +107,7 @@ class Batch:
     def end_at_target(self, schedule: Schedule) -> None:
         """Takes those out whose last test reached the target, in an earlier process too."""
         for i, run in enumerate(self.runs):
-            if run.tests and schedule.reached(run.tests[-1]):
+            if run.status != "stopped" and run.tests and schedule.reached(run.tests[-1]):
                 self.end(i, "target")
 
     def restore(self) -> None:
@@ -123,7 +123,9 @@ class Batch:
         for i, run in enumerate(self.runs):
             run.read(int(generations[i]))
             run.open()
-            self.active[i] = run.status != "stopped"
+            if run.status == "done" and generations[i] < self.done:
+                run.status = "dropped"  # or at its target, which its tests say
+            self.active[i] = run.status == "done"
 
     def save(self) -> None:
         """Starts a checkpoint, unless there is one of this generation."""

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import secrets
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -145,8 +146,10 @@ def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] 
     """
     if (run_dir / "run.json").exists():
         if (found := _difference(read_identity(run_dir), identity)) is not None:
-            path, saved, given = found
-            raise ValueError(f"{path}: the run in {run_dir} has {saved!r}, got {given!r}")
+            path, *values = found
+            saved, given = (textwrap.shorten(repr(value), 200) for value in values)
+            field = path.removeprefix("config.")
+            raise ValueError(f"{field}: the run in {run_dir} has {saved}, got {given}")
         return
     if config is not None:
         write_whole(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
@@ -169,6 +172,10 @@ def _difference(saved: Any, given: Any, path: str = "") -> tuple[str, Any, Any] 
             if found is not None:
                 return found
         return None
+    if isinstance(saved, list) and isinstance(given, list) and len(saved) == len(given):
+        pairs = enumerate(zip(saved, given, strict=True))
+        differences = (_difference(a, b, f"{path}[{i}]") for i, (a, b) in pairs)
+        return next(filter(None, differences), None)
     return None if saved == given else (path, saved, given)
 
 

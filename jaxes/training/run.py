@@ -112,7 +112,7 @@ class Run:
         if self.directory is not None:
             rows, _ = read_rows(self.directory / "metrics.jsonl")
             self._count([row for row in rows if row["generation"] <= generation])
-            if self._stopped.exists() and json.loads(self._stopped.read_text()) == generation:
+            if self._stopped.exists() and self._stopped_at() == generation:
                 self.status = "stopped"
 
     def end(self, status: str) -> None:
@@ -121,6 +121,15 @@ class Run:
         self.status = status
         if status == "stopped" and self.directory is not None:
             write_whole(self._stopped, json.dumps(self.last_row["generation"]))
+
+    def _stopped_at(self) -> int:
+        text = self._stopped.read_text()
+        if not text.isdigit():
+            raise ValueError(
+                f"run_dir: {self._stopped} is damaged: it must hold a generation, got {text!r}; "
+                "delete it to go on"
+            )
+        return int(text)
 
     @property
     def _stopped(self) -> Path:

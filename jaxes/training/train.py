@@ -95,10 +95,10 @@ def train(
             display.say("no checkpoint to go on from: the run starts at its first generation")
         display.say("compiling ...")
         display.say(batch.compile().say_seconds())
-        if batch.done >= num_generations:
-            display.say("all generations are done; to go on, raise num_generations")
-        elif run.status == "stopped":
+        if run.status == "stopped":
             display.say("stopped by its callback; to go on, delete its stopped.json")
+        elif batch.done >= num_generations:
+            display.say("all generations are done; to go on, raise num_generations")
         stack.enter_context(loop := Loop(directory, display, callback))
         loop.drive(batch, schedule)
         return next(batch.results())

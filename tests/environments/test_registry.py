@@ -14,10 +14,13 @@ def still(size: int = 2) -> jaxes.Environment:
     """What a package of its own offers."""
     if not isinstance(size, int):
         raise TypeError("size")
+    if size == 0:
+        raise ValueError("size must be at least 1, got 0")
     return jaxes.Environment(
         lambda key: (jnp.zeros(()), jnp.zeros(size)),
         lambda state, action: (state, jnp.zeros(size), jnp.zeros(()), jnp.bool_(False)),
         1,
+        name="standing",
     )
 
 
@@ -57,15 +60,22 @@ def test_a_list_has_those_that_cannot_be_loaded_too(installed, capsys):
     assert any(line.startswith("  broken") and "fails: ModuleNotFoundE" in line for line in lines)
 
 
-def test_an_environment_that_fails_is_one_clear_line(installed, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (-1, "environment: standing: reset(key) fails"),
+        (0, "environment.size must be at least 1, got 0"),
+    ],
+)
+def test_an_environment_that_fails_is_one_clear_line(installed, size, message, tmp_path, capsys):
     (tmp_path / "run.yaml").write_text(
-        "environment: {name: still, size: -1}\n"
+        f"environment: {{name: still, size: {size}}}\n"
         "strategy: {name: cem, population_size: 16}\n"
         "training: {num_generations: 1}\n"
     )
     assert cli.main(["train", str(tmp_path / "run.yaml"), "--run-dir", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
-    assert "environment: reset(key) fails" in said
+    assert message in said
     assert said.count("\n") == 1
     assert not (tmp_path / "run").exists()
 

@@ -80,6 +80,12 @@ def test_a_callback_ends_one_trial_and_a_resumed_sweep_leaves_it_ended(tmp_path)
     assert [row.status for row in again.results] == ["stopped", "done"]
     assert [row.generation for row in again.results] == [stopped.generation, 12]
     assert again.results[0].return_mean == stopped.return_mean
+    # Without its mark it would be behind the others, and stays out all the same.
+    (tmp_path / "run" / "trials" / "0000" / "stopped.json").unlink()
+    longer = jaxes.sweep(*arguments, num_generations=16, resume=True, **options)
+    assert [row.generation for row in longer.results] == [stopped.generation, 16]
+    last = rows_of(tmp_path / "run" / "trials" / "0000")[-1]
+    assert last["generation"] == stopped.generation
 
 
 def test_a_stopped_run_stays_stopped_until_its_mark_is_deleted(tmp_path):
@@ -102,6 +108,10 @@ def test_trials_that_all_stopped_do_not_go_on(tmp_path):
     again = jaxes.sweep(*arguments, resume=True, **options)
     for result in (first, again):
         assert [row.status for row in result.results] == ["stopped", "stopped"]
+    mark = tmp_path / "run" / "trials" / "0001" / "stopped.json"
+    mark.write_text("soon")
+    with pytest.raises(ValueError, match=r"stopped.json is damaged: .* got 'soon'; delete it"):
+        jaxes.sweep(*arguments, resume=True, **options)
     assert [row.generation for row in first.results] == [row.generation for row in again.results]
 
 
