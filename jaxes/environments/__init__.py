@@ -63,11 +63,8 @@ def find(name: str) -> Callable[..., Environment]:
         try:
             return factory(*args, **kwargs)
         except Exception as error:
-            first_word = re.split(r"\W", str(error))[0]
-            if (
-                isinstance(error, ValueError)
-                and first_word in inspect.signature(factory).parameters
-            ):
+            arguments = inspect.signature(factory).parameters
+            if isinstance(error, ValueError) and re.split(r"\W", str(error))[0] in arguments:
                 raise  # it names the argument itself
             raise ValueError(f"name: {name!r} fails: {brief(error)}") from error
 
