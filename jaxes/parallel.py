@@ -136,6 +136,56 @@ def all_sum(tree: Any) -> Any:
     return jax.lax.psum(tree, AXIS) if num_devices() > 1 else tree
 
 
+def all_max(tree: Any) -> Any:
+    """The greatest over devices."""
+    return jax.lax.pmax(tree, AXIS) if num_devices() > 1 else tree
+
+
+def exact_sum(x: Array) -> Array:
+    """The sum over the first axis and over devices, the same bits in whatever order it is taken.
+
+    Integers add in any order. One scale, a power of two from the greatest |x| on any device, makes
+    fixed-point numbers of all terms, in as many int32 words as keep each term to 24 bits below the
+    greatest, with room for the carries. What is cut off is less than 2⁻²⁴ of the greatest in all;
+    then the sum is rounded as float32 is.
+
+    Args:
+      x: float32 `[J, ...]`, finite, and zero on all devices but one for each of the J terms; at
+        most 2²⁸ of them.
+
+    Returns:
+      float32 `[...]`.
+    """
+    check_count("terms", x.shape[0], maximum=2**28)
+    spare = (x.shape[0] - 1).bit_length()  # that a sum of J terms may be longer than a term
+    size = 29 - spare  # bits of a term in a word
+    greatest = all_max(jnp.max(jnp.abs(x), axis=0))
+    exponent = (jax.lax.bitcast_convert_type(greatest, jnp.int32) >> 23) - 127
+    # Both powers are normal numbers. |x| < 2^(exponent + 1), or + 2 at the upper end: J terms of a
+    # word stay below 2^31.
+    exponent = jnp.clip(exponent, -126, 126)
+    rest = x * _power_of_two(-exponent)
+    words = []
+    for _ in range(-(-(24 + spare) // size)):
+        rest = rest * 2**size
+        word = rest.astype(jnp.int32)  # towards zero
+        rest = rest - word.astype(jnp.float32)
+        words.append(jnp.sum(word, axis=0))
+    total, carry = jnp.zeros_like(greatest), jnp.zeros_like(words[0])
+    first, *others = all_sum(words)
+    for word in reversed(others):
+        word = word + carry
+        carry = word >> size
+        total = (total + (word - (carry << size)).astype(jnp.float32)) * 2.0**-size
+    total = (total + (first + carry).astype(jnp.float32)) * 2.0**-size
+    return total * _power_of_two(exponent)
+
+
+def _power_of_two(exponent: Array) -> Array:
+    """2^exponent to the last bit, for exponents from -126 to 127."""
+    return jax.lax.bitcast_convert_type((exponent + 127) << 23, jnp.float32)
+
+
 def collect(tree: Any) -> Any:
     """All rows of a tree, each of which is zero on all devices but one: the sum is exact."""
     flags = jax.tree.map(lambda leaf: leaf.dtype == bool, tree)

@@ -24,6 +24,11 @@ class Episode(NamedTuple):
     moments: Any
 
 
+class Moments(NamedTuple):
+    first: Any
+    second: Any
+
+
 class RolloutResult(NamedTuple):
     episodes: Episode
     utilization: Any
@@ -42,6 +47,7 @@ def rollout(environment, act, initial_policy_state, jobs, *, width, episode_leng
         center=lambda params: params[1],
     )
     outcomes, moments, lane_steps = lanes.rollout(simulation, jobs, width)
+    moments = Moments(moments[..., 0, :], moments[..., 1, :])
     done = Episode(outcomes.total_reward, outcomes.length, outcomes.diverged, moments)
     useful_steps = jnp.sum(outcomes.length.astype(jnp.float32))
     return RolloutResult(done, useful_steps / jnp.maximum(lane_steps, 1))
@@ -49,7 +55,7 @@ def rollout(environment, act, initial_policy_state, jobs, *, width, episode_leng
 
 def merge(statistics, done):
     """`observations.merge` of outcomes with their tallies."""
-    return observations.merge(statistics, done, done.moments)
+    return observations.merge(statistics, done, jnp.stack(done.moments, axis=-2))
 
 
 def make_update_step(strategy, problem):

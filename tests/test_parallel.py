@@ -1,10 +1,12 @@
 """Devices: what each does, and that their number changes nothing."""
 
 import json
+import math
 import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -44,6 +46,11 @@ results = {
     "policy": train(policy, jaxes.openai_es(50, sigma=1.0)),
     "function": train(functions.rosenbrock(7), jaxes.cma_es(200)),
 }
+terms = 10.0 ** jax.random.uniform(jax.random.key(2), (99, 3), minval=-6, maxval=30)
+signs = jnp.where(jax.random.bernoulli(jax.random.key(3), shape=terms.shape), 1, -1)
+mine = lambda: jnp.arange(99) % parallel.num_devices() == parallel.device_index()
+results["sum"] = np.asarray(jax.jit(parallel.replicated(lambda x: parallel.exact_sum(
+    jnp.where(mine()[:, None], x, 0))))(terms * signs)).tolist()
 shares = jax.jit(parallel.replicated(lambda pending: parallel.all_sum(
     parallel.divide(pending) * (1 + parallel.device_index()))))
 results["shares"] = np.asarray(shares(jnp.arange(20) % 3 > 0)).tolist()
@@ -101,7 +108,7 @@ def results():
 
 
 @pytest.mark.parametrize("count", [1, 8])
-@pytest.mark.parametrize("what", ["policy", "function", "walk"])
+@pytest.mark.parametrize("what", ["policy", "function", "walk", "sum"])
 def test_the_number_of_devices_does_not_change_a_bit(results, what, count):
     assert results[count][what] == results[2][what]
 
@@ -120,6 +127,31 @@ def test_a_started_backend_is_left_alone(results):
     with pytest.raises(RuntimeError, match="must be called before JAX does anything else"):
         jaxes.use_cpu_devices(7)
     jaxes.use_cpu_devices(jax.local_device_count())  # as it is
+
+
+TERMS = {
+    "of all sizes": 10 ** np.linspace(-30, 38, 1000) * (-1) ** np.arange(1000),
+    "that cancel": np.r_[3e7, np.full(300, 0.1), -3e7],
+    "of one size": np.linspace(1, 2, 100_000),
+    "one": np.array([-1.7]),
+    "tiny": np.full(5, -2e-38),
+    "none": np.zeros(7),
+    "the greatest": np.full(8, 3e38) * (-1) ** np.arange(8),
+    "whose words cancel": np.r_[np.full(131_024, 2.0**-12 - 2.0**-36), np.full(32, -1.0)],
+    **{f"{count} of them": np.linspace(0.3, -0.7, count) for count in (2, 3, 4, 5)},
+}
+
+
+@pytest.mark.parametrize("terms", TERMS.values(), ids=TERMS)
+def test_an_exact_sum_is_that_of_any_order(terms):
+    terms = terms.astype(np.float32)
+    total = jax.jit(parallel.exact_sum)(jnp.asarray(terms))
+    exact = math.fsum(terms.tolist())
+    # All that is cut is 2⁻²⁴ of the greatest at most; the rest is rounding.
+    assert abs(float(total) - exact) <= 2.0**-23 * (abs(exact) + np.max(abs(terms)))
+    rng = np.random.default_rng(0)
+    for shuffled in (terms[::-1], rng.permutation(terms), rng.permutation(terms)):
+        assert parallel.exact_sum(jnp.asarray(shuffled)) == total
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, "2"])

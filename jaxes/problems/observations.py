@@ -5,7 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.rollouts.episodes import Episode, Moments
+from jaxes import parallel
+from jaxes.rollouts.episodes import Episode
 
 MIN_VARIANCE = 1e-4  # of an observation that hardly varies, so that it is not blown up
 
@@ -47,16 +48,20 @@ def std(statistics: ObservationStatistics) -> Array:
     return jnp.sqrt(jnp.where(count > 0, jnp.maximum(variance, MIN_VARIANCE), 1))
 
 
-def merge(old: ObservationStatistics, episodes: Episode, moments: Moments) -> ObservationStatistics:
-    """Adds the observations of episodes [J], whose moments are about the old mean.
+def merge(old: ObservationStatistics, episodes: Episode, moments: Array) -> ObservationStatistics:
+    """Adds the observations of episodes [J], whose moments [J, 2, O] are about the old mean.
 
-    Diverged episodes are left out as a whole: before it breaks, a simulation passes through huge
-    numbers. Sums run in the order of the jobs, so that they do not depend on lanes or devices.
+    The moments are those of this device's episodes, zeros for those of others. Their sums are exact
+    (`jaxes.parallel.exact_sum`), so that they do not depend on lanes or devices. Diverged episodes
+    are left out as a whole: before it breaks, a simulation passes through huge numbers.
     Equations: Chan, Golub & LeVeque, Algorithms for computing the sample variance (1983).
     """
-    sound = jnp.all(jnp.isfinite(moments.second), axis=1) & ~episodes.diverged
-    total = old.count + jnp.sum(episodes.length, where=sound)
-    first, second = (sum_in_order(jnp.where(sound[:, None], x, 0)) for x in moments)
+    finite = jnp.all(jnp.isfinite(moments), axis=(1, 2))
+    # Huge observations that did not end their episode: known to its device alone.
+    lost = parallel.all_sum(jnp.sum(episodes.length, where=~finite & ~episodes.diverged))
+    total = old.count + (jnp.sum(episodes.length, where=~episodes.diverged) - lost)
+    sound = (finite & ~episodes.diverged)[:, None, None]
+    first, second = parallel.exact_sum(jnp.where(sound, moments, 0))
     # About the old mean, old deviations sum to zero: only the new ones shift it.
     shift = first / jnp.maximum(total, 1)
     return ObservationStatistics(
@@ -64,12 +69,3 @@ def merge(old: ObservationStatistics, episodes: Episode, moments: Moments) -> Ob
         mean=old.mean + shift,
         sum_squares=old.sum_squares + second - total * shift**2,
     )
-
-
-def sum_in_order(x: Array) -> Array:
-    """The sum over the first axis, pairwise: the same bits however it is compiled."""
-    while x.shape[0] > 1:
-        half = (x.shape[0] + 1) // 2
-        rest = jnp.pad(x[half:], [(0, 2 * half - x.shape[0])] + [(0, 0)] * (x.ndim - 1))
-        x = x[:half] + rest
-    return x[0]

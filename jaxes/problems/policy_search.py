@@ -30,7 +30,7 @@ from jaxes.problems.observations import (
     no_observations,
     std,
 )
-from jaxes.rollouts.episodes import Context, Episode, Moments, make_simulation
+from jaxes.rollouts.episodes import Context, Episode, make_simulation
 from jaxes.rollouts.lanes import Jobs, rollout
 from jaxes.rollouts.tuning import tuned_lanes
 from jaxes.rollouts.width import Width, suitable_lanes
@@ -281,7 +281,7 @@ class _PolicySearch:
         )
 
     def score(
-        self, problem_state: State, episodes: Episode, moments: Moments, utilization: Array
+        self, problem_state: State, episodes: Episode, moments: Any, utilization: Array
     ) -> Evaluation:
         """What the episodes [J] of one trial come to."""
         num_train_jobs = episodes.length.size - self.num_test_episodes
@@ -289,8 +289,7 @@ class _PolicySearch:
         test = jax.tree.map(lambda leaf: leaf[num_train_jobs:], episodes)
         observations, hparams = problem_state
         if observations is not None:
-            train_moments = Moments(*(leaf[:num_train_jobs] for leaf in moments))
-            observations = merge(observations, train, train_moments)
+            observations = merge(observations, train, moments[:num_train_jobs])
         fitness = train.discounted_return - hparams.alive_penalty * train.length
         fitness = jnp.where(train.diverged, jnp.nan, fitness)
         returns = jnp.where(train.diverged, jnp.nan, train.total_reward)

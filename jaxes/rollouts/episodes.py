@@ -56,20 +56,6 @@ class Episode(NamedTuple):
         return cls(zero, zero, length=no_steps, flags=no_steps)
 
 
-class Moments(NamedTuple):
-    """Sums over the observations x that a policy acted on, about their center c: Σ(x-c) [O] and
-    Σ(x-c)² [O]."""
-
-    first: Array
-    second: Array
-
-    @classmethod
-    def none(cls, num_observations: int) -> "Moments":
-        """Before the first step."""
-        zeros = jnp.zeros(num_observations, jnp.float32)
-        return cls(zeros, zeros)
-
-
 class Context(NamedTuple):
     """What an episode acts with, as long as it runs.
 
@@ -108,7 +94,8 @@ def make_simulation(
         action is what `environment.step` takes.
       policy: whose memory an episode starts with.
       episode_length: an episode ends after this many steps.
-      num_observations: O, if the moments of observations are to be tallied; then also
+      num_observations: O, if the moments of the observations x that the policy acts on are to be
+        tallied, Σ(x-c) and Σ(x-c)² [2, O]; then also
       center: `(params) -> [O]`, about which they are taken: near their mean, for precision.
     """
 
@@ -142,11 +129,11 @@ def make_simulation(
         start=jax.vmap(start),
         step=jax.vmap(step),
         outcome=Episode.none(),
-        tally=() if num_observations is None else Moments.none(num_observations),
+        tally=() if num_observations is None else jnp.zeros((2, num_observations), jnp.float32),
     )
 
 
-def _add(moments: Moments, observation: Array, center: Array) -> Moments:
+def _add(moments: Array, observation: Array, center: Array) -> Array:
     observed = jnp.isfinite(observation)  # always, unless the reset itself diverged
     difference = jnp.where(observed, observation - center, 0).astype(jnp.float32)
-    return Moments(moments.first + difference, moments.second + difference**2)
+    return moments + jnp.stack([difference, difference**2])

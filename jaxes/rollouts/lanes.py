@@ -16,11 +16,13 @@ member's parameters exist only while one of its jobs runs. On each device:
             lanes = step(lanes)
         pending = what nobody has begun                     # to be dealt out anew
     run the last lanes in small blocks                      # `jaxes.rollouts.tail`
-    return the sum of written over the devices
+    return the outcomes of all devices and the tallies of this one
 
 A job is written by the one lane that ran it, once that lane has done with it. It is zero everywhere
-else, so that the sum over devices is exact. Devices meet only while something is pending, which all
-of them know of alike. So the results depend neither on the lanes nor on the devices.
+else, so that the sum of outcomes over devices is exact. Tallies stay on the device where their job
+ran, for whoever adds them up. Devices meet only while something is pending, which all of them know
+of alike, and then tell each other what nobody has begun. So the results depend neither on the lanes
+nor on the devices.
 """
 
 import dataclasses
@@ -51,7 +53,8 @@ class Simulation(NamedTuple):
         tallies [L], ended bool [L])`, one step of all lanes. Lanes without a job step as well;
         what they leave is not looked at.
       outcome: what a job leaves before its first step, zeros; kept of each job.
-      tally: what of a job is only added up over jobs, zeros; `()` for nothing.
+      tally: what of a job is only added up over jobs, zeros; `()` for nothing. It never leaves its
+        device by job; `jaxes.parallel.exact_sum` is how to add it up.
     """
 
     start: Callable[[Array], State]
@@ -82,7 +85,7 @@ class RolloutResult(NamedTuple):
 
     Attributes:
       outcomes: `[J]`, zeros for jobs that were not pending.
-      tallies: `[J]`, likewise.
+      tallies: `[J]` of the jobs that this device ran, zeros for all others.
       lane_steps: float32 [], steps of all lanes on all devices, those without a job included.
     """
 
@@ -98,8 +101,9 @@ def rollout(simulation: Simulation, jobs: Jobs, width: Width) -> RolloutResult:
     progress = scheduler.run_wide(scheduler.begin())
     if width.tail:
         progress = scheduler.run_tail(progress)
-    outcomes, tallies = parallel.collect(scheduler.write(progress.written, progress.lanes))
-    return RolloutResult(outcomes, tallies, parallel.all_sum(progress.lane_steps))
+    outcomes, tallies = scheduler.write(progress.written, progress.lanes)
+    lane_steps = parallel.all_sum(progress.lane_steps)
+    return RolloutResult(parallel.collect(outcomes), tallies, lane_steps)
 
 
 class _Lanes(NamedTuple):

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from adapters import Episode, merge
+from adapters import Episode, Moments, merge
 
+from jaxes import parallel
 from jaxes.problems.observations import ObservationStatistics, std
-from jaxes.rollouts.episodes import Moments
 
 
 def one_step_episodes(deviations, diverged=False):
@@ -46,3 +46,27 @@ def test_observation_statistics_are_those_of_all_observations():
         statistics.sum_squares / statistics.count, everything.var(axis=0), rtol=1e-4
     )
     np.testing.assert_allclose(std(statistics), everything.std(axis=0), rtol=1e-4)
+
+
+def test_huge_observations_of_one_device_are_lost_to_all():
+    """Finite, but not their squares, in an episode that went on: its length is not counted."""
+
+    def shares(x):  # of device 0 the first half, of device 1 the second
+        row = jnp.arange(x.shape[0]) // 2 == jax.lax.axis_index(parallel.AXIS)
+        return jnp.where(row[:, None], x, 0)
+
+    deviations = jnp.array([[1.0, 2.0], [3.0, -1.0], [1e25, 1.0], [2.0, 2.0]])
+    lengths = jnp.array([1, 1, 5, 1])
+    statistics = ObservationStatistics(jnp.zeros(()), jnp.zeros(2), jnp.zeros(2))
+
+    def merged(_):
+        moments = Moments(shares(deviations), shares(deviations**2))
+        done = Episode(jnp.zeros(4), lengths, jnp.zeros(4, bool), moments)
+        return merge(statistics, done)
+
+    both = jax.vmap(merged, axis_name=parallel.AXIS)(jnp.arange(2))
+    for leaf in both:
+        np.testing.assert_array_equal(leaf[0], leaf[1])
+    sound = deviations[jnp.array([0, 1, 3])]
+    np.testing.assert_array_equal(both.count[0], 3)
+    np.testing.assert_allclose(both.mean[0], sound.mean(axis=0), rtol=1e-6)

@@ -7,6 +7,10 @@ import pytest
 from adapters import Context, rollout
 from walks import EPISODE_LENGTH, walk
 
+from jaxes import parallel
+from jaxes.policies import Policy
+from jaxes.rollouts import lanes
+from jaxes.rollouts.episodes import make_simulation
 from jaxes.rollouts.lanes import Jobs
 from jaxes.rollouts.width import Width
 
@@ -32,7 +36,7 @@ def by_hand(key, param, breaks_at=None):
     return total, length, False, np.array(observations)
 
 
-def jobs_of(pending, centre=(0.0, 0.0)):
+def jobs_of(pending, center=(0.0, 0.0)):
     """Job j starts from key j // 2 and acts with the parameter j / 100."""
     number = jnp.arange(pending.size)
     return Jobs(
@@ -40,7 +44,7 @@ def jobs_of(pending, centre=(0.0, 0.0)):
         keys=jax.vmap(lambda episode: jax.random.fold_in(jax.random.key(0), episode))(number),
         episode=number // 2,
         context=lambda jobs: Context(
-            0.01 * jobs.astype(jnp.float32), jnp.tile(jnp.asarray(centre), (jobs.size, 1))
+            0.01 * jobs.astype(jnp.float32), jnp.tile(jnp.asarray(center), (jobs.size, 1))
         ),
     )
 
@@ -57,12 +61,12 @@ def jobs_of(pending, centre=(0.0, 0.0)):
 )
 @pytest.mark.parametrize("queue", [(0, 40), (10, 30), (39, 40), (5, 5)])
 def test_every_pending_job_runs_to_its_end(width, queue):
-    centre = jnp.array([0.5, 10.0])
+    center = jnp.array([0.5, 10.0])
     result = rollout(
         walk(breaks_at=4),
         act,
         jnp.zeros(()),
-        jobs_of((queue[0] <= jnp.arange(40)) & (jnp.arange(40) < queue[1]), centre),
+        jobs_of((queue[0] <= jnp.arange(40)) & (jnp.arange(40) < queue[1]), center),
         width=width,
         episode_length=EPISODE_LENGTH,
     )
@@ -76,7 +80,7 @@ def test_every_pending_job_runs_to_its_end(width, queue):
         assert episodes.length[job] == length
         assert episodes.diverged[job] == diverged
         np.testing.assert_allclose(episodes.total_reward[job], total, rtol=1e-4, atol=1e-4)
-        deviations = observations - np.asarray(centre)
+        deviations = observations - np.asarray(center)
         np.testing.assert_allclose(
             episodes.moments.first[job], deviations.sum(axis=0), rtol=1e-4, atol=1e-3
         )
@@ -102,3 +106,27 @@ def test_steps_follow_the_episodes_not_their_bound():
     ]
     np.testing.assert_array_equal(result.episodes.length, lengths)
     np.testing.assert_allclose(result.utilization, np.mean(lengths) / np.max(lengths), rtol=1e-6)
+
+
+def test_a_job_sends_sixteen_bytes_to_the_other_devices():
+    """When all are done; tallies stay where they ran. (Before, which jobs nobody has begun.)"""
+    jobs = jobs_of(jnp.ones(40, bool))
+    simulation = make_simulation(
+        walk(),
+        lambda params, *inputs: act(params[0], *inputs),
+        Policy(init=None, initial_state=jnp.zeros(()), apply=None),
+        episode_length=EPISODE_LENGTH,
+        num_observations=2,
+        center=lambda params: params[1],
+    )
+    run = jax.make_jaxpr(
+        lambda: lanes.rollout(simulation, jobs, Width(8, refill=3, tail=3, block=2)),
+        axis_env=[(parallel.AXIS, 2)],
+    )()
+    exchanged = [
+        variable.aval
+        for equation in run.eqns
+        if "psum" in equation.primitive.name
+        for variable in equation.invars
+    ]
+    assert sum(x.dtype.itemsize * x.size for x in exchanged if x.shape) == 16 * 40
