@@ -207,8 +207,8 @@ def _named_section(
     data: dict[str, Any], section: str, factories: Mapping[str, Callable], default: str = ""
 ) -> type[Section]:
     """The model of the factory that a section chooses by its field `name`."""
-    if default and section not in data:
-        data[section] = {"name": default}
+    if default and isinstance(data.setdefault(section, {}), dict):
+        data[section].setdefault("name", default)
     return section_of(factories[_name(data, section, factories)], name=(str, ...))
 
 

@@ -27,7 +27,11 @@ class Section(BaseModel):
 
 def section_of(factory: Callable, omit: tuple[str, ...] = (), **extra: Any) -> type[Section]:
     """A model with a field for each argument of `factory` that a config can express."""
-    hints = typing.get_type_hints(factory)
+    try:
+        hints = typing.get_type_hints(factory)
+    except Exception as error:  # a name that is imported for a type checker alone, say
+        name = getattr(factory, "__name__", repr(factory))
+        raise ConfigError(f"{name}: its annotations cannot be read: {error}") from error
     fields: dict[str, Any] = dict(extra)
     for name, parameter in inspect.signature(factory).parameters.items():
         kind = _settings_type(hints.get(name))

@@ -61,12 +61,14 @@ def find(name: str) -> Callable[..., Environment]:
     @functools.wraps(factory)
     def make(*args: Any, **kwargs: Any) -> Environment:
         try:
-            return factory(*args, **kwargs)
+            made = factory(*args, **kwargs)
         except Exception as error:
             arguments = inspect.signature(factory).parameters
             if isinstance(error, ValueError) and re.split(r"\W", str(error))[0] in arguments:
                 raise  # it names the argument itself
             raise ValueError(f"name: {name!r} fails: {brief(error)}") from error
+        check(f"name: what {name!r} returns", made, isinstance(made, Environment), "an Environment")
+        return made
 
     return make
 

@@ -104,8 +104,8 @@ def sweep(
         another (values of a plain function are batched all the same). False batches these as well:
         faster for many small searches, and last bits differ.
       max_bytes: of all trials that run at once; by default three quarters of the free memory.
-      callback: that of `jaxes.train`, called for each trial that goes on; True ends this one, also
-        where the sweep is resumed.
+      callback: that of `jaxes.train`, called for each trial that goes on, whose place is
+        `row["trial"]`; True ends this one, also where the sweep is resumed.
       console: where progress is shown; None is silent.
 
     Raises:

@@ -90,7 +90,8 @@ class Loop(Interrupt):
             return
         try:
             for i, run in runs:
-                if self.callback(run.last_row, batch.state_of(i)) and batch.active[i]:
+                row = run.last_row | ({"trial": run.trial.index} if batch.stacked else {})
+                if self.callback(row, batch.state_of(i)) and batch.active[i]:
                     batch.end(i, "stopped")
         except BaseException:
             batch.save()

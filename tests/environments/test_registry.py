@@ -27,6 +27,14 @@ def still(size: int = 2) -> jaxes.Environment:
 NOTHING = 3
 
 
+def number() -> int:
+    return 3
+
+
+def unread(size: "Unknown" = 3):  # noqa: F821
+    return still()
+
+
 @pytest.fixture
 def installed(monkeypatch):
     points = metadata.EntryPoints(
@@ -35,6 +43,8 @@ def installed(monkeypatch):
             ("still", f"{__name__}:still"),
             ("broken", "no_such_package_at_all:make"),
             ("nothing", f"{__name__}:NOTHING"),
+            ("number", f"{__name__}:number"),
+            ("unread", f"{__name__}:unread"),
         ]
     )
     monkeypatch.setattr(metadata, "entry_points", lambda **chosen: points.select(**chosen))
@@ -44,7 +54,8 @@ def installed(monkeypatch):
 
 
 def test_environments_of_installed_packages_are_found(installed):
-    assert environments.names() == ["brax", "gymnax", "playground", "broken", "nothing", "still"]
+    others = ["broken", "nothing", "number", "still", "unread"]
+    assert environments.names() == ["brax", "gymnax", "playground", *others]
     environment = environments.find("still")(size=3)
     assert environments.observation_size(environment) == 3
     assert environment.spec == {"name": "still", "size": 3}
@@ -61,15 +72,18 @@ def test_a_list_has_those_that_cannot_be_loaded_too(installed, capsys):
 
 
 @pytest.mark.parametrize(
-    ("size", "message"),
+    ("section", "message"),
     [
-        (-1, "environment: standing: reset(key) fails"),
-        (0, "environment.size must be at least 1, got 0"),
+        ("name: still, size: -1", "environment: standing: reset(key) fails"),
+        ("name: still, size: 0", "environment.size must be at least 1, got 0"),
+        ("name: number", "environment.name: what 'number' returns must be an Environment, got 3"),
+        ("name: unread", "unread: its annotations cannot be read: name 'Unknown' is not defined"),
     ],
 )
-def test_an_environment_that_fails_is_one_clear_line(installed, size, message, tmp_path, capsys):
+def test_an_environment_that_fails_is_one_clear_line(installed, section, message, tmp_path, capsys):
     (tmp_path / "run.yaml").write_text(
-        f"environment: {{name: still, size: {size}}}\n"
+        f"environment: {{{section}}}\n"
+        "policy: {hidden: [8]}\n"
         "strategy: {name: cem, population_size: 16}\n"
         "training: {num_generations: 1}\n"
     )

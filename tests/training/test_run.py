@@ -65,6 +65,7 @@ def test_a_callback_ends_one_trial_and_a_resumed_sweep_leaves_it_ended(tmp_path)
 
     def callback(row, state):
         kinds.add((int(state.generation), row["generation"], state.strategy.mean.shape))
+        assert row["trial"] == int(state.strategy.hparams.sigma > 0.5)
         return bool(state.strategy.hparams.sigma < 0.5 and row["generation"] >= 4)
 
     first = jaxes.sweep(*arguments, num_generations=12, callback=callback, **options)
