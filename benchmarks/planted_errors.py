@@ -261,6 +261,13 @@ ERRORS = [
         "config/test_run_config.py",
     ),
     Error(
+        "diverged test episodes count",
+        "training/run.py",
+        "sound = not num_test_diverged and",
+        "sound =",
+        "training/test_diverged.py",
+    ),
+    Error(
         "rows of the generation before",
         "training/run.py",
         "enumerate(zip(*columns.values(), strict=True), start=1)",
@@ -291,8 +298,8 @@ ERRORS = [
     Error(
         "a target counts as reached from below",
         "training/schedule.py",
-        "value >= self.target_return",
-        "value <= self.target_return",
+        "score_of(row) >= self.target_return",
+        "score_of(row) <= self.target_return",
         TRAIN,
     ),
     Error(

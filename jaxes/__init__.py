@@ -17,7 +17,7 @@ from jaxes.core import (
 )
 from jaxes.environments import Environment
 from jaxes.optimize import SearchResult, Termination, maximize, minimize
-from jaxes.parallel import make_mesh, use_cpu_devices
+from jaxes.parallel import guard_reductions, make_mesh, use_cpu_devices
 from jaxes.strategies import STRATEGIES
 from jaxes.strategies.ars import ars
 from jaxes.strategies.cem import cem
@@ -34,6 +34,8 @@ from jaxes.sweeps import Halving, SweepResult, sweep
 from jaxes.training import RunResult, train
 
 __version__ = "0.1.0"
+
+guard_reductions()
 
 __all__ = [
     "STRATEGIES",

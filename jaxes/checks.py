@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 MAX_COUNT = 2**31 - 1  # numbers of members, steps and dimensions are int32
@@ -81,6 +83,25 @@ def check_package(field: str, value: Any, package: str, install: str) -> None:
 def brief(error: Exception) -> str:
     """The kind of an error and the first line of what it says."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def kinds(tree: Any) -> tuple:
+    """What must stay the same of a tree that is carried along: structure, shapes and dtypes."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(np.shape(leaf), _dtype(leaf)) for leaf in leaves]
+
+
+def show(tree: Any) -> str:
+    """A tree with each leaf as its dtype and shape."""
+    return str(jax.tree.map(lambda leaf: f"{_dtype(leaf)}{list(np.shape(leaf))}", tree))[:200]
+
+
+def _dtype(leaf: Any) -> Any:
+    """What it has as an array; of what is none, its type."""
+    try:
+        return getattr(leaf, "dtype", None) or jnp.result_type(leaf)
+    except TypeError:
+        return type(leaf).__name__
 
 
 def near(value: Any, names: Iterable[str]) -> str:

@@ -32,7 +32,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from jaxes import parallel
-from jaxes.checks import check, check_count
+from jaxes.checks import check, check_count, kinds, show
 
 State = Any  # a pytree of arrays; each strategy and each problem has its own
 HParams = Any  # a NamedTuple of numbers: all traced, so that a sweep is a vmap over them
@@ -200,8 +200,7 @@ def make_generation(strategy: Strategy, problem: Problem, mesh: Mesh | None = No
         ask_key, evaluate_key = jax.random.split(key)
         population = Population(strategy.ask, ask_key, state.strategy, strategy.population_size)
         evaluation = problem.evaluate(evaluate_key, population, state.problem, phase)
-        if "test/returns" in evaluation.metrics:
-            raise ValueError("test/returns must be Evaluation.tests, a jaxes.Tests, not a metric")
+        check_evaluation(evaluation, strategy.population_size, state.problem)
         updated = TrainState(
             generation=state.generation + 1,
             strategy=strategy.tell(ask_key, state.strategy, evaluation.fitness),
@@ -250,6 +249,32 @@ def check_parts(strategy: Any, problem: Any) -> None:
     check("strategy", strategy, isinstance(strategy, Strategy), "a Strategy, as jaxes.cem(64) is")
     allowed = "a Problem, as jaxes.problems.brax('hopper') is"
     check("problem", problem, isinstance(problem, Problem), allowed)
+    for field, part in {"strategy": strategy, "problem": problem}.items():
+        named = hasattr(part.hparams, "_asdict")
+        check(f"{field}.hparams", part.hparams, named, "a NamedTuple of numbers, of none perhaps")
+
+
+def check_evaluation(found: Any, population_size: int, before: State) -> None:
+    """Raises a ValueError unless a problem returned the `Evaluation` of so many members, with a
+    state like the one `before`."""
+    check(
+        "evaluate", show(found), isinstance(found, Evaluation), "a function to a jaxes.Evaluation"
+    )
+    if "test/returns" in found.metrics:
+        raise ValueError("test/returns must be Evaluation.tests, a jaxes.Tests, not a metric")
+    fitness, size = jnp.asarray(found.fitness), population_size
+    real = fitness.shape == (size,) and jnp.issubdtype(fitness.dtype, jnp.floating)
+    check("Evaluation.fitness", show(fitness), real, f"floats of shape [{size}], one a member")
+    same = kinds(found.problem_state) == kinds(before)
+    check(
+        "Evaluation.problem_state", show(found.problem_state), same, f"like init's, {show(before)}"
+    )
+    for name, value in found.metrics.items():
+        check(f"Evaluation.metrics[{name!r}]", show(value), jnp.shape(value) == (), "a scalar")
+    if found.tests is not None:
+        shapes = {jnp.shape(leaf) for leaf in jax.tree.leaves(found.tests)}
+        one_each = isinstance(found.tests, Tests) and len(shapes) == 1 and len(*shapes) == 1
+        check("Evaluation.tests", show(found.tests), one_each, "a jaxes.Tests of arrays [E]")
 
 
 def fitness_metrics(fitness: Array) -> dict[str, Array]:

@@ -10,14 +10,19 @@ import functools
 import os
 import platform
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import jaxlib.version
 import numpy as np
 from jax import Array
+from jax._src import (
+    xla_bridge,  # the only one that says whether JAX has started, without starting it
+)
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxes.checks import check_count
@@ -25,11 +30,21 @@ from jaxes.checks import check_count
 AXIS = "member"  # of the mesh: along it, members of the population are divided
 T = TypeVar("T")
 
+# Sums and greatest values of 4,096 terms or more are computed by a library: in another order, and
+# wrongly. Empty, this flag of XLA turns it off.
+REDUCTIONS_FLAG = "xla_cpu_experimental_ynn_fusion_type"
+# The jaxlib releases that know the flag (on an unknown one XLA ends the process), and what was seen
+# without it: `tests/test_reductions.py`.
+WRONG_REDUCTIONS = {
+    (0, 10): "0.10.2: jnp.max overlooks a NaN; sums of vmapped products are off by a percent",
+    (0, 11): "not run by itself",
+    (0, 12): "0.12.0.1: jnp.max overlooks a NaN",
+}
+
 CPU_FLAGS = {
     # A device waits for the one with the longest episodes; XLA would end the process after 40 s.
     "xla_cpu_collective_call_terminate_timeout_seconds": "1000000",
-    # Sums of 4,096 terms or more by a library: in another order, and jnp.max then overlooks NaN.
-    "xla_cpu_experimental_ynn_fusion_type": "",
+    REDUCTIONS_FLAG: "",
 }
 if platform.machine() in ("x86_64", "AMD64"):
     # Instructions without a fused multiply-add, because where the compiler fuses depends on shapes.
@@ -38,6 +53,25 @@ if platform.machine() in ("x86_64", "AMD64"):
 if jax.__version_info__ < (0, 11):
     # The older code generator: a fifth faster on physics, and twice as fast to compile.
     CPU_FLAGS["xla_cpu_use_fusion_emitters"] = "false"
+
+
+def guard_reductions() -> None:
+    """Keeps XLA's CPU backend from wrong sums, where this jaxlib has them; called by the import.
+
+    Appends one flag to XLA_FLAGS, unless it is there; warns where JAX has started already.
+    """
+    given = os.environ.get("XLA_FLAGS", "")
+    if REDUCTIONS_FLAG in given or jaxlib.version.__version_info__[:2] not in WRONG_REDUCTIONS:
+        return
+    if not xla_bridge.backends_are_initialized():
+        os.environ["XLA_FLAGS"] = f"{given} --{REDUCTIONS_FLAG}=".strip()
+    elif jax.default_backend() == "cpu":
+        warnings.warn(
+            f"jaxlib {jaxlib.version.__version__} computes some sums and maxima wrongly on CPU, "
+            "and JAX has started already: import jaxes before it does, or set "
+            f"XLA_FLAGS=--{REDUCTIONS_FLAG}=",
+            stacklevel=3,
+        )
 
 
 def use_cpu_devices(n: int | None = None) -> int:

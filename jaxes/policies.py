@@ -1,7 +1,8 @@
 """Policies: flax networks as pure functions of their parameters, with or without memory."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import brief, check, check_count, check_name
+from jaxes.checks import brief, check, check_count, check_name, kinds, show
 from jaxes.specs import recorded
 
 Params = Any  # a pytree of arrays
@@ -151,6 +152,29 @@ def flax(
     return _network(make_module, output, initial_state)
 
 
+@contextlib.contextmanager
+def _said(what: str) -> Iterator[None]:
+    """Turns whatever a user's part raises into a ValueError, but for those that name a field."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith(("policy", "make_module")):
+            raise
+        raise ValueError(f"{what}: {brief(error)}") from error
+
+
+def make_policy(factory: PolicyFactory, observation_size: int, num_outputs: int) -> Policy:
+    """The policy for so many observations and outputs.
+
+    Raises:
+      ValueError: the factory fails.
+    """
+    module = hasattr(factory, "init") or isinstance(factory, nn.Module)
+    hint = " (a module of flax becomes one by jaxes.policies.flax)" if module else ""
+    with _said(f"policy fails with {observation_size} observations, {num_outputs} outputs{hint}"):
+        return factory(observation_size, num_outputs)
+
+
 def check_policy(policy: Any, observation_size: int, num_outputs: int) -> Any:
     """The shapes of a policy's parameters, after a look at what its functions return. Nothing is
     computed.
@@ -165,15 +189,15 @@ def check_policy(policy: Any, observation_size: int, num_outputs: int) -> Any:
         return params, memory, policy.apply(params, memory, observation)
 
     observation = jax.ShapeDtypeStruct((observation_size,), jnp.float32)
-    try:
-        params, before, (outputs, after) = jax.eval_shape(step, jax.random.key(0), observation)
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(f"policy fails: {brief(error)}") from error
-    ok = getattr(outputs, "shape", None) == (num_outputs,)
-    check("policy", outputs, ok, f"of {num_outputs} outputs, of shape [{num_outputs}]")
-    check("policy's memory", after, before == after, f"like its initial_state, {before}")
+    with _said("policy fails"):
+        params, before, applied = jax.eval_shape(step, jax.random.key(0), observation)
+    pair = isinstance(applied, tuple) and len(applied) == 2
+    check("policy.apply", show(applied), pair, "a function to (outputs [A], policy_state)")
+    outputs, after = applied
+    ok = np.shape(outputs) == (num_outputs,) and jnp.issubdtype(outputs.dtype, jnp.floating)
+    check("policy", show(outputs), ok, f"of {num_outputs} outputs, floats of shape [{num_outputs}]")
+    same = kinds(before) == kinds(after)
+    check("policy's memory", show(after), same, f"like its initial_state, {show(before)}")
     return params
 
 

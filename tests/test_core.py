@@ -70,6 +70,61 @@ def test_states_can_be_vmapped(parts):
         np.testing.assert_allclose(mapped.strategy.mean[i], single.strategy.mean, rtol=1e-5)
 
 
+def evaluating(**changes):
+    """A problem that is right, but for these parts of what it returns."""
+
+    def evaluate(key, population, state, phase=0):
+        fitness = -jnp.sum(population() ** 2, axis=1)
+        right = jaxes.Evaluation(fitness, state, {"distance/mean": fitness.mean()})
+        return right._replace(**{name: change(right) for name, change in changes.items()})
+
+    return functions.sphere(3)._replace(
+        init=lambda key, hparams=None: {"a": jnp.zeros(3)}, evaluate=evaluate
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"fitness": lambda e: e.fitness[:-1]},
+            r"Evaluation.fitness must be floats of shape \[8\]",
+        ),
+        ({"fitness": lambda e: e.fitness[:, None]}, r"fitness must be .* got 'float32\[8, 1\]'"),
+        ({"fitness": lambda e: e.fitness + 1j}, "fitness must be floats .* got 'complex64"),
+        ({"problem_state": lambda e: {}}, "Evaluation.problem_state must be like init's, {'a': 'f"),
+        ({"problem_state": lambda e: {"a": jnp.zeros(2)}}, "problem_state must be like init's"),
+        (
+            {"problem_state": lambda e: {"a": jnp.zeros(3, int)}},
+            "problem_state must be like init's",
+        ),
+        ({"metrics": lambda e: {"x": e.fitness}}, r"metrics\['x'\] must be a scalar, got .*\[8\]"),
+        ({"metrics": lambda e: {"test/returns": e.fitness}}, "must be Evaluation.tests"),
+        ({"tests": lambda e: e.fitness}, "Evaluation.tests must be a jaxes.Tests of arrays"),
+        ({"tests": lambda e: jaxes.Tests(*[e.fitness.mean()] * 4)}, "Tests of arrays"),
+    ],
+)
+def test_what_a_problem_returns_is_looked_at(changes, message):
+    strategy, problem = jaxes.snes(8), evaluating(**changes)
+    state = jaxes.init(jax.random.key(0), strategy, problem)
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(jaxes.make_update_step(strategy, problem), jax.random.key(1), state)
+
+
+def test_a_problem_has_its_parts():
+    strategy = jaxes.snes(8)
+    problem = functions.sphere(3)._replace(evaluate=lambda *arguments: jnp.zeros(8))
+    state = jaxes.init(jax.random.key(0), strategy, problem)
+    with pytest.raises(
+        ValueError, match=r"evaluate must be a function to a jaxes\.Evaluation, got"
+    ):
+        jaxes.make_update_step(strategy, problem)(jax.random.key(0), state)
+    with pytest.raises(ValueError, match=r"problem\.hparams must be a NamedTuple of numbers"):
+        jaxes.train(functions.sphere(3)._replace(hparams=()), strategy, num_generations=1)
+    with pytest.raises(ValueError, match="problem must be one whose Evaluation has `tests`"):
+        jaxes.train(evaluating(), strategy, num_generations=1)
+
+
 def test_fitness_metrics_leave_out_what_is_not_finite():
     metrics = jaxes.core.fitness_metrics(jnp.array([1.0, jnp.nan, 3.0, -jnp.inf]))
     assert metrics["fitness/mean"] == 2

@@ -132,6 +132,13 @@ def test_an_nnx_module_with_memory_is_searched():
     np.testing.assert_allclose(tests.returns, [expected], rtol=1e-4)
 
 
+def own(apply, state=(), outputs=1):
+    """A factory of policies of one matrix."""
+    return lambda observation_size, num_outputs: policies.Policy(
+        lambda key: jnp.zeros((observation_size, outputs)), state, apply
+    )
+
+
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
@@ -139,6 +146,18 @@ def test_an_nnx_module_with_memory_is_searched():
         (policies.flax(lambda size: nn.Dense(size + 1)), r"policy must be of 1 outputs"),
         (lambda *sizes: nn.Dense(1), "policy must be a function to a jaxes.policies.Policy"),
         (policies.flax(lambda size: Cell(size)), "policy fails: TypeError"),
+        (nn.Dense(1), "policy fails with .* becomes one by jaxes.policies.flax"),
+        (
+            own(lambda p, s, x: (x @ p, s), outputs=2),
+            "policy must be of 1 outputs, .* got 'float32",
+        ),
+        (
+            own(lambda p, s, x: x @ p),
+            r"policy.apply must be a function to \(outputs \[A\], policy_s",
+        ),
+        (own(lambda p, s, x: (x @ p, s + 0.5), state=0), "memory must be like its initial_state"),
+        (own(lambda p, s, x: (jnp.argmax(x, keepdims=True), s)), "floats of shape"),
+        (own(lambda p, s, x: 1 / 0), "policy fails: ZeroDivisionError"),
     ],
 )
 def test_what_is_no_policy_is_refused(policy, message):

@@ -56,11 +56,12 @@ def say_ready(console: Console) -> None:
 
 
 def say_result(result: RunResult, console: Console) -> None:
-    diverged = f"; {result.num_test_diverged} DIVERGED" if result.num_test_diverged else ""
+    count = result.num_test_episodes - result.num_test_diverged
+    diverged = f"; {result.num_test_diverged} more DIVERGED" if result.num_test_diverged else ""
     say(
         console,
         f"return {format_number(result.return_mean)} ± {format_number(result.return_std)} over "
-        f"{result.num_test_episodes} fresh episodes{diverged} (zero policy: "
+        f"{count} fresh episodes{diverged} (zero policy: "
         f"{format_number(result.zero_policy_return)}), at generation {result.generation}",
     )
 

@@ -39,7 +39,8 @@ def sweep(
     trials = sum(len(group.trials) for group in setup.groups)
     static = f", because of {', '.join(setup.static)}" if setup.static else ""
     common.say_ready(console)
-    say(console, f"{trials} trials in {len(setup.groups)} programs{static}")
+    repeated = f"; {setup.repeated} repeated configurations left out" if setup.repeated else ""
+    say(console, f"{trials} trials in {len(setup.groups)} programs{static}{repeated}")
     dry_run = getattr(options, "dry_run", False)
     with contextlib.nullcontext() if dry_run else common.resumable(run_dir):
         result = run_sweep(

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +70,7 @@ class SweepSetup(NamedTuple):
       options: further arguments of `run_sweep`.
       data: the whole config.
       static: the swept fields that make programs of their own.
+      repeated: how many configurations were drawn or listed that there were already.
     """
 
     groups: list[Group]
@@ -76,6 +78,7 @@ class SweepSetup(NamedTuple):
     options: dict[str, Any]
     data: dict[str, Any]
     static: list[str]
+    repeated: int
 
 
 def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepSetup:
@@ -126,7 +129,14 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepSetup:
         options={"halving": halving, "exact": section.exact, "max_bytes": section.max_bytes},
         data=data,
         static=list(static),
+        repeated=_number_given(section) - count // section.num_seeds,
     )
+
+
+def _number_given(section: SweepSection) -> int:
+    """How many configurations a section gives, equal ones among them."""
+    drawn = section.random.num_samples if section.random else 1
+    return max(len(section.explicit), 1) * drawn * math.prod(map(len, section.grid.values()))
 
 
 def assignments(section: SweepSection) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import brief, check, check_count
+from jaxes.checks import brief, check, check_count, kinds, show
 
 EnvState = Any
 
@@ -67,8 +67,8 @@ def observation_size(environment: Environment) -> int:
         ("env_state", env_state, new_state),
         ("observation", observation, new_observation),
     ]:
-        same = _kind(before) == _kind(now)
-        check(f"{name}: step's {part}", _show(now), same, f"like reset's, {_show(before)}")
+        same = kinds(before) == kinds(now)
+        check(f"{name}: step's {part}", show(now), same, f"like reset's, {show(before)}")
     _check_array(f"{name}: step's reward", reward, 0, jnp.floating, "[], a float")
     _check_array(f"{name}: step's done", done, 0, jnp.bool_, "[], a bool")
     return observation.shape[0]
@@ -92,18 +92,9 @@ def _trace(what: str, fn: Callable, *arguments: Any) -> Any:
 
 def _check_parts(what: str, value: Any, allowed: str) -> None:
     ok = isinstance(value, tuple) and len(value) == allowed.count(",") + 1
-    check(what, _show(value), ok, f"a tuple {allowed}")
+    check(what, show(value), ok, f"a tuple {allowed}")
 
 
 def _check_array(what: str, value: Any, ndim: int, kind: Any, allowed: str) -> None:
     ok = hasattr(value, "ndim") and value.ndim == ndim and jnp.issubdtype(value.dtype, kind)
-    check(what, _show(value), ok, allowed)
-
-
-def _kind(tree: Any) -> tuple:
-    leaves, structure = jax.tree.flatten(tree)
-    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
-
-
-def _show(tree: Any) -> str:
-    return str(jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree))[:200]
+    check(what, show(value), ok, allowed)

@@ -72,7 +72,7 @@ def maximize(
       fitness_fn: `(solution) -> fitness []`, jittable, where a solution is a pytree like the mean;
         the whole search is then one compiled program, and no part of another. With `host`,
         `(solutions) -> fitness [N]`, a function of NumPy arrays with a leading axis N, called once
-        a generation.
+        a generation; where N is D, once more for a few members, to see that it judges rows.
       mean: where to start: a pytree of floats, of D numbers in all; or a function `(key) -> pytree`
         that each restart calls anew. A list or tuple of numbers is an array. Arrays of float64 are
         searched in float64, even where JAX's default is float32.
@@ -80,7 +80,8 @@ def maximize(
         `cma_es` with sigma=1 by default.
       std: the initial standard deviation of each coordinate is this times the strategy's `sigma`:
         a number, or a pytree like the mean. Its ratios are the scales of the coordinates.
-      bounds: `(low, high)`, each a number or a pytree like the mean; ±inf where there is none.
+      bounds: `(low, high)`, each a number or a pytree like the mean, ±inf where there is none; or a
+        list of `(low, high)` by coordinate, as SciPy has them, None where there is none.
         Members never leave them, as rounded to the mean's dtype (see `jaxes.optimize.bounds`).
       host: says that `fitness_fn` is a host function. It is never guessed.
       target: stop when a fitness is at least this.

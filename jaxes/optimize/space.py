@@ -64,12 +64,28 @@ def flatten(mean: Any, std: Any, bounds: tuple[Any, Any] | None) -> Space:
     scale = _like("std", std, mean)
     positive = bool(jnp.all((scale > 0) & jnp.isfinite(scale)))
     check("std", std, positive, f"positive and finite in {scale.dtype}")
-    pair = (-math.inf, math.inf) if bounds is None else bounds
-    two = isinstance(pair, tuple | list | np.ndarray) and len(pair) == 2
-    check("bounds", pair, two, "a pair (low, high)")
-    low, high = (_like("bounds", bound, mean) for bound in pair)
+    low, high = (_like("bounds", bound, mean) for bound in _pair(bounds, x.size))
     check("bounds", bounds, bool(jnp.all(low < high)), "low < high in every coordinate")
     return Space(scale, Box(low, high), unravel)
+
+
+def _pair(bounds: Any, dim: int) -> tuple[Any, Any]:
+    """(low, high) from a pair of numbers, arrays or pytrees, or from D pairs, as SciPy has them."""
+    if bounds is None:
+        return -math.inf, math.inf
+    if isinstance(bounds, tuple | list) and len(bounds) == dim and all(map(_is_pair, bounds)):
+        lows, highs = zip(*bounds, strict=True)
+        low = np.array([-math.inf if bound is None else bound for bound in lows])
+        return low, np.array([math.inf if bound is None else bound for bound in highs])
+    allowed = "a pair (low, high) of numbers or arrays, or (low, high) of each coordinate"
+    pair = isinstance(bounds, tuple | list) and len(bounds) == 2
+    check("bounds", bounds, pair and all(bound is not None for bound in bounds), allowed)
+    return tuple(bounds)
+
+
+def _is_pair(bound: Any) -> bool:
+    two = isinstance(bound, tuple | list) and len(bound) == 2
+    return two and all(end is None or isinstance(end, int | float | np.number) for end in bound)
 
 
 def _like(field: str, value: Any, mean: Any) -> Array:
@@ -95,18 +111,25 @@ def precision_of(mean: Any) -> contextlib.AbstractContextManager:
 
 
 def as_array(mean: Any) -> Any:
-    """A list or tuple of plain numbers as an array, and integers as floats; other pytrees as they
-    are, NamedTuples of numbers among them."""
+    """Lists or tuples of plain numbers, nested or not, as an array where it is a regular one, and
+    integers as floats; other pytrees as they are, NamedTuples of numbers among them."""
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(mean))
     allowed = "known: a search cannot be a part of a jitted function, an update step can"
     check("mean", mean, not traced, allowed)
-    numbers = isinstance(mean, list | tuple) and len(mean) > 0 and not hasattr(mean, "_fields")
-    if numbers and all(isinstance(number, float | int | np.number) for number in mean):
-        double = any(isinstance(number, np.float64) for number in mean)
-        return np.asarray(mean, np.float64 if double else jnp.result_type(float))
+    if isinstance(mean, list | tuple) and _is_nested(mean):
+        double = any(isinstance(number, np.float64) for number in jax.tree.leaves(mean))
+        with contextlib.suppress(ValueError):  # rows of different lengths
+            return np.asarray(mean, np.float64 if double else jnp.result_type(float))
 
     def as_float(leaf: Any) -> Any:
         whole = np.asarray(leaf).dtype.kind in "iu"
         return np.asarray(leaf, np.float32) if whole else leaf
 
     return jax.tree.map(as_float, mean)
+
+
+def _is_nested(mean: Any) -> bool:
+    """Whether it is numbers in lists and tuples alone."""
+    if isinstance(mean, list | tuple) and not hasattr(mean, "_fields"):
+        return len(mean) > 0 and all(map(_is_nested, mean))
+    return isinstance(mean, float | int | np.number)

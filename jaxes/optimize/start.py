@@ -192,12 +192,27 @@ def host_start(setting: Setting, key: Array, u: Array, max_generations: int) -> 
     unravel = jax.jit(jax.vmap(setting.space.unravel))
     progress = _begin(setting, u)
     x = ask(key, progress.search)
+    _check_by_rows(setting.fitness_fn, jax.device_get(unravel(x)))
     while _unfinished(progress, max_generations):
         # Copies: a host function may write into its argument.
         fitness = np.asarray(setting.fitness_fn(jax.tree.map(np.array, unravel(x))))
         _check_host_fitness(fitness, strategy.population_size, u.dtype)
         progress, x = tell(progress, x, fitness.astype(u.dtype))
     return progress
+
+
+def _check_by_rows(fitness_fn: Callable[[Any], Any], solutions: Any) -> None:
+    """Raises a ValueError for a function that judges columns, where the shape of what it returns
+    would not tell: as many members as a solution has numbers. It is called with a few of them."""
+    leaves = jax.tree.leaves(solutions)
+    lengths = {length for leaf in leaves for length in leaf.shape[1:]}
+    population_size = leaves[0].shape[0]
+    if population_size in lengths:
+        count = next(count for count in range(2, 99) if count not in lengths)
+        few = jax.tree.map(lambda leaf: leaf[np.arange(count) % population_size], solutions)
+        got = np.shape(fitness_fn(few))
+        allowed = f"a function to fitness of shape [{count}] for {count} solutions, one a row"
+        check("fitness_fn", list(got), got == (count,), allowed)
 
 
 def _check_host_fitness(fitness: np.ndarray, population_size: int, dtype: np.dtype) -> None:

@@ -21,7 +21,15 @@ from jaxes.checks import (
 )
 from jaxes.core import TEST, TRAIN, Evaluation, Population, Problem, Tests
 from jaxes.environments.base import Environment, observation_size
-from jaxes.policies import Params, Policy, PolicyFactory, PolicyState, check_policy, mlp
+from jaxes.policies import (
+    Params,
+    Policy,
+    PolicyFactory,
+    PolicyState,
+    check_policy,
+    make_policy,
+    mlp,
+)
 from jaxes.problems.numbering import Numbering
 from jaxes.problems.observations import (
     Normalizer,
@@ -117,7 +125,7 @@ def policy_search(
     check("policy", policy, callable(policy), "made by a function of jaxes.policies, such as mlp")
 
     num_observations = observation_size(environment)
-    network = policy(num_observations, environment.num_outputs)
+    network = make_policy(policy, num_observations, environment.num_outputs)
     params = check_policy(network, num_observations, environment.num_outputs)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
     search = _PolicySearch(

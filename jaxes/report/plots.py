@@ -1,5 +1,6 @@
 """Plots of a sweep, as PNG files."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 
 from jaxes.report.tables import Ranked, Sweep
 from jaxes.statistics import with_interval
+from jaxes.training.run import score_of
 
 MOST_CURVES = 12  # of a plot; more could not be told apart
 MOST_INCHES, MOST_TICKS = 12, 15  # of an axis
@@ -111,11 +113,11 @@ def parallel_coordinates(fields: list[str], ranked: list[Ranked]) -> Figure:
 
 
 def _tests(sweep: Sweep, row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Environment steps and returns [tests] of a trial's tests."""
+    """Environment steps and returns [tests] of a trial's tests in which no episode diverged."""
     steps, points = 0, []
     for generation in sweep.metrics(row):
         steps += generation.get("rollout/env_steps", 0)
-        if generation.get("test/return_mean") is not None:
+        if "test/return_mean" in generation and score_of(generation) > -math.inf:
             points.append((steps or generation["generation"], generation["test/return_mean"]))
     return tuple(np.array(points, float).reshape(-1, 2).T)  # type: ignore[return-value]
 

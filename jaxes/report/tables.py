@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from jaxes.statistics import with_interval
-from jaxes.sweeps.table import COLUMNS, rank_key, returns_of
+from jaxes.sweeps.table import COLUMNS, rank_key, scores_of
 from jaxes.terminal import format_number
 from jaxes.training.directory import read_identity
 from jaxes.training.metrics import Row, read_rows
@@ -38,15 +38,15 @@ class Sweep(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """A configuration's returns over its seeds.
+    """A configuration's scores over its seeds: returns, -inf of a seed that diverged.
 
     Attributes:
       values: of the swept fields.
       num_seeds: how many runs it has.
-      iqm: the interquartile mean of their returns.
+      iqm: the interquartile mean of their scores.
       low: lower end of its 95 % bootstrap confidence interval; NaN with a single seed.
       high: the upper end.
-      best: the greatest return.
+      best: the greatest score.
       diverged: how many of the runs diverged.
       dropped: whether halving dropped it.
     """
@@ -74,6 +74,8 @@ def read_sweep(path: Path) -> Sweep:
         raise ValueError(f"sweep: {path} holds no finished sweep (no results.csv in it)")
     with table.open(newline="") as file:
         rows = [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    for row in rows:  # of a sweep that ended before there was such a column
+        row.setdefault("score", -math.inf if row["status"] == "diverged" else row["return_mean"])
     if not rows:
         raise ValueError(f"sweep: {table} has no rows")
     return Sweep(path, [name for name in rows[0] if name not in COLUMNS], rows)
@@ -83,15 +85,15 @@ def rank(sweep: Sweep) -> list[Ranked]:
     """All configurations, the best one first: see `rank_key`."""
     ranked = []
     for values, rows in sweep.configurations():
-        returns = returns_of(rows)
-        middle, low, high = with_interval(returns)
+        scores = scores_of(rows)
+        middle, low, high = with_interval(scores)
         row = Ranked(
             values=values,
             num_seeds=len(rows),
             iqm=middle,
             low=low,
             high=high,
-            best=float(np.max(returns)),
+            best=float(np.max(scores)),
             diverged=sum(row["status"] == "diverged" for row in rows),
             dropped=any(row["status"] == "dropped" for row in rows),
         )

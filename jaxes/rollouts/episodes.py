@@ -110,7 +110,9 @@ def make_simulation(
         action, policy_state = act(context.params, state.policy_state, state.observation)
         env_state, observation, reward, done = environment.step(state.env_state, action)
 
-        diverged = ~(jnp.isfinite(reward) & jnp.all(jnp.isfinite(observation)))
+        # What the policy acted on is only looked at for the reset's: later it has been already.
+        acted_on, seen = (jnp.all(jnp.isfinite(x)) for x in (state.observation, observation))
+        diverged = ~(jnp.isfinite(reward) & acted_on & seen)
         reward = jnp.where(diverged, 0, reward).astype(jnp.float32)
         length = episode.length + 1
         cut = length >= episode_length

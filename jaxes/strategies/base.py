@@ -35,8 +35,9 @@ def bind(
     """A `Strategy` from an algorithm's three functions.
 
     Adds what holds for every strategy: `ask` of all members by default, hyperparameters in the
-    dtype of the mean, shapes checked at trace time, and a `tell` that leaves the state as it was
-    where fitness says nothing (all equal, or all NaN).
+    dtype of the mean, shapes checked at trace time, a `tell` that leaves the state as it was where
+    fitness says nothing (all equal, or all NaN), and both compiled once where they are called by
+    hand.
 
     Args:
       init: `(mean [D], hparams) -> state`.
@@ -98,7 +99,9 @@ def bind(
             return move()
         return jax.lax.cond(weights.is_informative(fitness), move, lambda: state)
 
-    return Strategy(bound_init, bound_ask, bound_tell, hparams, population_size)
+    # By hand each call would compile its loops anew; inside a program this leaves no trace.
+    ask_once, tell_once = (jax.jit(fn, inline=True) for fn in (bound_ask, bound_tell))
+    return Strategy(bound_init, ask_once, tell_once, hparams, population_size)
 
 
 def without_weights(why: str) -> Callable[[Callable[P, Strategy]], Callable[P, Strategy]]:

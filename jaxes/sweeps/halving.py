@@ -1,5 +1,6 @@
 """Successive halving: which configurations of a sweep go on."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -44,6 +45,12 @@ def check_halving(halving: Halving | None, num_configurations: int, num_generati
 
 
 def survivors(scores: Mapping[C, Sequence[float]], keep: float) -> list[C]:
-    """The share `keep` of configurations, at least one, with the greatest mean score over seeds."""
-    ranked = sorted(scores, key=lambda name: np.mean(scores[name]), reverse=True)
+    """The share `keep` of configurations, at least one: those of which the fewest seeds diverged
+    (a score of -inf), and among them those with the greatest mean score of the others."""
+
+    def rank(name: C) -> tuple[int, float]:
+        sound = [score for score in scores[name] if score > -math.inf]
+        return len(sound), float(np.mean(sound)) if sound else -math.inf
+
+    ranked = sorted(scores, key=rank, reverse=True)
     return ranked[: max(1, round(keep * len(ranked)))]

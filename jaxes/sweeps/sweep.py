@@ -34,7 +34,7 @@ from jaxes.sweeps.display import SweepDisplay
 from jaxes.sweeps.grid import HParamsGrid, combinations, replaced
 from jaxes.sweeps.halving import Halving, check_halving, survivors
 from jaxes.sweeps.plan import Group, Plan, make_plans
-from jaxes.sweeps.table import write_tables
+from jaxes.sweeps.table import best_of, write_tables
 from jaxes.training.batch import Batch
 from jaxes.training.directory import RUN_FILES, config_of, open_run_dir
 from jaxes.training.loop import Callback, Loop
@@ -60,6 +60,12 @@ class SweepResult(NamedTuple):
     run_dir: Path | None
     seconds: float
     compile_seconds: float
+
+    @property
+    def best(self) -> RunResult | None:
+        """Of the configuration that ranks first, as in the tables, the run with the greatest score;
+        None where all runs diverged."""
+        return best_of(self.results)
 
 
 def sweep(
@@ -116,7 +122,7 @@ def sweep(
       >>> result = jaxes.sweep(
       ...     problem, jaxes.cem(64), {"sigma": [0.1, 0.3, 1.0]}, num_seeds=5, num_generations=100
       ... )
-      >>> max(result.results, key=lambda trial: trial.return_mean).values
+      >>> result.best.values
     """
     core.check_parts(strategy, problem)
     check_count("num_seeds", num_seeds)

@@ -13,7 +13,7 @@ import yaml
 
 from jaxes.files import write_whole
 from jaxes.statistics import interquartile_mean
-from jaxes.training.run import RunResult, Trial
+from jaxes.training.run import RunResult, Trial, configuration_key
 
 # Of a result, what is no column: of the process, not of the trial.
 NOT_COLUMNS = ("state", "run_dir", "compile_seconds", "values")
@@ -22,16 +22,15 @@ COLUMNS = tuple(name for name in RunResult._fields if name not in NOT_COLUMNS)
 
 def rank_key(rows: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
     """What configurations are sorted by, from the rows of their seeds: those that halving dropped
-    or that diverged come last; then the interquartile mean of the returns counts."""
-    middle = float(interquartile_mean(returns_of(rows)))
+    or that diverged come last; then the interquartile mean of the scores counts."""
+    middle = float(interquartile_mean(scores_of(rows)))
     out = any(row["status"] == "dropped" for row in rows) or not math.isfinite(middle)
     return out, math.inf if math.isnan(middle) else -middle
 
 
-def returns_of(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """The final returns [S] of a configuration's seeds; -inf of one that diverged."""
-    returns = [-math.inf if row["status"] == "diverged" else row["return_mean"] for row in rows]
-    return np.array(returns, float)
+def scores_of(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """The scores [S] of a configuration's seeds: their returns, -inf of one that diverged."""
+    return np.array([row["score"] for row in rows], float)
 
 
 def flat(result: RunResult) -> dict[str, Any]:
@@ -41,16 +40,16 @@ def flat(result: RunResult) -> dict[str, Any]:
     return first | result.values | row
 
 
-def best_trial(trials: Sequence[Trial], results: Sequence[RunResult]) -> Trial | None:
-    """The first trial of the configuration that ranks first; None where all diverged."""
+def best_of(results: Sequence[RunResult]) -> RunResult | None:
+    """Of the configuration that ranks first the run with the greatest score; None where all
+    diverged."""
     if all(result.status == "diverged" for result in results):
         return None
-    first: dict[str, Trial] = {}
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for trial, result in zip(trials, results, strict=True):
-        first.setdefault(trial.configuration_key, trial)
-        rows.setdefault(trial.configuration_key, []).append(flat(result))
-    return first[min(rows, key=lambda key: rank_key(rows[key]))]
+    configurations: dict[str, list[RunResult]] = {}
+    for result in results:
+        configurations.setdefault(configuration_key(result.values), []).append(result)
+    first = min(configurations.values(), key=lambda runs: rank_key([flat(run) for run in runs]))
+    return max(first, key=lambda run: run.score)
 
 
 def write_tables(directory: Path, trials: Sequence[Trial], results: Sequence[RunResult]) -> None:
@@ -72,9 +71,10 @@ def write_tables(directory: Path, trials: Sequence[Trial], results: Sequence[Run
     whole = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), whole)
     write_whole(directory / "results.parquet", whole.getvalue())
-    best = best_trial(trials, results)
-    if best is not None and best.config is not None:
-        write_whole(directory / "best.yaml", yaml.safe_dump(dict(best.config), sort_keys=False))
+    best = best_of(results)
+    configs = (trial.config for trial in trials if best is not None and trial.values == best.values)
+    if (config := next(configs, None)) is not None:  # of the first seed
+        write_whole(directory / "best.yaml", yaml.safe_dump(dict(config), sort_keys=False))
 
 
 def _column(values: list[Any]) -> list[Any]:

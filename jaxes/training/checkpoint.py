@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jax import Array
 
@@ -71,8 +72,18 @@ class Checkpoints:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
         restore = partial(self._manager.restore, args=ocp.args.StandardRestore(abstract))
         restored = self._read(generation, restore)
-        leaves = [restored[name] for name in expected]
-        return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+        def of_template(path: Any, like: Array) -> Array:
+            if not like.size:
+                return like
+            found = restored[jax.tree_util.keystr(path)]
+            return (
+                jax.random.wrap_key_data(found, impl=jax.random.key_impl(like))
+                if _is_key(like)
+                else found
+            )
+
+        return jax.tree_util.tree_map_with_path(of_template, template)
 
     def _read(self, generation: int, read: Callable[[int], Any]) -> Any:
         """What `read` says of a generation; whatever it raises means a damaged checkpoint."""
@@ -94,7 +105,13 @@ class Checkpoints:
 
 
 def _by_name(state: TrainState) -> dict[str, Array]:
+    """What is stored: keys as their data, and nothing of arrays of no size."""
     return {
-        jax.tree_util.keystr(path): leaf
+        jax.tree_util.keystr(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf
         for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]
+        if leaf.size
     }
+
+
+def _is_key(leaf: Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

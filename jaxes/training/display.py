@@ -66,6 +66,8 @@ def _describe(progress: Progress) -> str:
     row = run.last_row
     tested = run.tests[-1]["test/return_mean"] if run.tests else None
     shown = "-" if tested is None else format_number(tested)
+    if run.tests and run.tests[-1]["test/diverged"]:
+        shown += f" ({run.tests[-1]['test/diverged']} DIVERGED)"
     text = (
         f"fitness {format_number(row['fitness/mean'])} (best {format_number(row['fitness/max'])})"
         f"  return of the mean {shown}"

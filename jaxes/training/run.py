@@ -22,17 +22,21 @@ class RunResult(NamedTuple):
       seed: of all its randomness.
       values: of the swept fields, by name.
       status: `done`, `target` (reached), `stopped` (by the callback), `dropped` (by halving), or
-        `diverged`, dropped or not: the final test has no finite value, or no member of the last
-        generation had one.
+        `diverged`, dropped or not: the score is -inf.
       generation: generations completed.
-      return_mean: return of the mean policy, averaged over fresh test episodes.
+      score: what trials are ranked by: `return_mean`, but -inf where an episode of the final test
+        diverged, or no member of the last generation had a finite fitness.
+      return_mean: return of the mean policy, averaged over fresh test episodes, without those that
+        diverged: what they got before says nothing. NaN if all did.
       return_std: its standard deviation over these episodes.
       return_min: the least.
       return_max: the greatest.
-      num_test_episodes: their number.
-      num_test_diverged: how many of them ended because the physics diverged.
+      num_test_episodes: the number of test episodes, of all.
+      num_test_diverged: how many of them diverged: a reward, an observation or the return left the
+        finite numbers.
       zero_policy_return: mean return of the policy with all parameters zero, likewise.
-      best_return: the greatest mean return of a test on the way; NaN where there was none.
+      best_return: the greatest mean return of a test on the way in which no episode diverged; NaN
+        where there was none.
       env_steps: environment steps of training since the run began; tests apart.
       num_diverged: episodes of training that ended because the physics diverged.
       seconds: wall-clock since the run began, compilation apart; a trial's share, by its steps.
@@ -46,6 +50,7 @@ class RunResult(NamedTuple):
     values: dict[str, Any]
     status: str
     generation: int
+    score: float
     return_mean: float
     return_std: float
     return_min: float
@@ -88,7 +93,12 @@ class Trial:
     @property
     def configuration_key(self) -> str:
         """What is the same for all seeds of a configuration, as a key of mappings."""
-        return json.dumps(self.values, default=float)
+        return configuration_key(self.values)
+
+
+def configuration_key(values: Mapping[str, Any]) -> str:
+    """Of the values of swept fields, by name."""
+    return json.dumps(values, default=float)
 
 
 class Run:
@@ -172,27 +182,26 @@ class Run:
                 self.tests.append(row)
 
     def score(self, generation: int | None = None) -> float:
-        """The mean return of the last test, up to a generation; -inf where it is none."""
+        """That of the last test, up to a generation; -inf before the first."""
         tests = [row for row in self.tests if generation is None or row["generation"] <= generation]
-        last = tests[-1]["test/return_mean"] if tests else None
-        return last if last is not None and math.isfinite(last) else -math.inf
+        return score_of(tests[-1]) if tests else -math.inf
 
     def result(
         self, state: TrainState, tests: Tests, zero_policy: Tests, compile_seconds: float = 0
     ) -> RunResult:
         """What it came to, from its last state and tests of it that no decision has seen."""
         tested = summarize(tests)
-        returns = [row["test/return_mean"] for row in self.tests]
-        diverged = self.all_diverged or not is_finite(tested["return_mean"])
+        score = -math.inf if self.all_diverged else _score(**tested)
         return RunResult(
             trial=self.trial.index,
             seed=self.trial.seed,
             values=self.trial.values,
-            status="diverged" if diverged else self.status,
+            status=self.status if math.isfinite(score) else "diverged",
             generation=int(state.generation),
+            score=score,
             **tested,
             zero_policy_return=summarize(zero_policy)["return_mean"],
-            best_return=max(filter(is_finite, returns), default=math.nan),
+            best_return=max(filter(math.isfinite, map(score_of, self.tests)), default=math.nan),
             env_steps=self.env_steps,
             num_diverged=self.num_diverged,
             seconds=self.seconds,
@@ -224,17 +233,29 @@ def make_rows(
 
 
 def summarize(tests: Tests) -> dict[str, Any]:
-    """Mean, standard deviation, least and greatest of a test's returns, the number of its episodes,
-    and of those that diverged (their returns count as far as they got)."""
+    """Mean, standard deviation, least and greatest return of the episodes that did not diverge, NaN
+    if all did; the number of all, and of those that diverged."""
     returns = np.asarray(tests.returns, np.float64)
+    sound = returns[np.isfinite(returns) & ~np.asarray(tests.diverged)]
+    some = sound if sound.size else np.array([math.nan])
     return {
-        "return_mean": float(returns.mean()),
-        "return_std": float(returns.std()) if np.isfinite(returns).all() else math.nan,
-        "return_min": float(returns.min()),
-        "return_max": float(returns.max()),
+        "return_mean": float(some.mean()),
+        "return_std": float(some.std()),
+        "return_min": float(some.min()),
+        "return_max": float(some.max()),
         "num_test_episodes": returns.size,
-        "num_test_diverged": int(np.sum(tests.diverged)),
+        "num_test_diverged": returns.size - sound.size,
     }
+
+
+def score_of(row: Row) -> float:
+    """The score of a row that tells of a test: see `RunResult`."""
+    return _score(row["test/return_mean"], row["test/diverged"])
+
+
+def _score(return_mean: float | None, num_test_diverged: int, **_: Any) -> float:
+    sound = not num_test_diverged and is_finite(return_mean)
+    return float(return_mean) if sound else -math.inf  # type: ignore[arg-type]
 
 
 def is_finite(value: Any) -> bool:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from jaxes.checks import check_count, check_number
 from jaxes.training.metrics import Row
+from jaxes.training.run import score_of
 
 MAX_CHUNK = 256  # generations a dispatch, at most
 CHUNK_SECONDS = 1.0  # a chunk is cut so that the display moves and Ctrl-C is heard about this often
@@ -33,10 +34,11 @@ class Schedule(NamedTuple):
 
     def reached(self, row: Row) -> bool:
         """Whether the test that a row tells of, if any, reached the target."""
-        if self.target_return is None or "test/return_mean" not in row or row["test/diverged"]:
-            return False
-        value = row["test/return_mean"]  # None where a file says null, for NaN
-        return value is not None and value >= self.target_return
+        return (
+            self.target_return is not None
+            and "test/return_mean" in row
+            and score_of(row) >= self.target_return
+        )
 
 
 class Pace:

@@ -62,6 +62,7 @@ def test_repeated_draws_are_one_configuration(tmp_path):
     }
     plan = sweep_config.load(write(tmp_path / "sweep.yaml", sweep=sweep))
     assert [len(group.trials) for group in plan.groups] == [1]
+    assert plan.repeated == 5  # of six
 
 
 def test_random_searches_draw_from_their_distributions(tmp_path):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 
 import jaxes
 from jaxes.optimize.restarts import next_start, starts
@@ -298,6 +299,10 @@ def test_the_budget_is_never_exceeded():
         ((np.ones(2),), {"std": np.ones(3)}, ValueError, "std must be a number, or a pytree"),
         ((np.ones(2),), {"bounds": (2.0, 0.0)}, ValueError, "bounds must be low < high"),
         ((np.ones(2),), {"bounds": 3.0}, ValueError, "bounds must be a pair"),
+        ((np.ones(2),), {"bounds": (0.5, None)}, ValueError, "bounds must be a pair"),
+        ((np.ones(2),), {"bounds": np.eye(2)}, ValueError, "bounds must be a pair .* of each coor"),
+        ((np.ones(2),), {"bounds": ([0, 0], [9, 9])}, ValueError, "bounds must be low < high"),
+        ((np.ones(2),), {"bounds": [(0, 9)] * 3}, ValueError, "bounds must be a pair"),
         ((np.ones(2),), {"bounds": (2.0, 3.0)}, ValueError, "mean must be within the bounds"),
         ((np.ones(2),), {"budget": 5}, ValueError, "budget must be .* at least 6, one generation"),
         ((np.ones(2),), {"target": float("nan")}, ValueError, "target must be a number"),
@@ -403,6 +408,60 @@ def test_a_far_bound_says_that_there_is_none():
         lambda x: jnp.sum((x - 0.1) ** 2), jnp.full(10, 5.0), std=3.0, bounds=(0, 1e9)
     )
     assert result.value < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ([(0, 1), (5, 10)], [1, 5]),  # SciPy's, though (0, 1) could be a low
+        (((0, 1), (5, 10)), [1, 5]),
+        ([(None, 1), (5, None)], [1, 5]),
+        ((np.array([0, 5]), np.array([1, 10])), [1, 5]),
+        ((np.array([0, 5]), 6.0), [3, 5]),
+        ((2.5, 6.5), [3, 2.5]),
+    ],
+)
+def test_bounds_by_coordinate_or_of_all(bounds, expected):
+    result = jaxes.minimize(
+        lambda x: (x[0] - 3) ** 2 + (x[1] - 2) ** 2,
+        np.array([0.5, 6.0]) if np.size(bounds[0]) == 2 else np.array([3.0, 3.0]),
+        bounds=bounds,
+        target=1e-12,
+        budget=3000,
+    )
+    np.testing.assert_allclose(result.solution, expected, atol=1e-4)
+
+
+def test_bounds_of_three_or_one_coordinates():
+    result = jaxes.minimize(sphere, np.ones(3), bounds=[(0, 1), (0, 2), (0, 9)], budget=2000)
+    np.testing.assert_allclose(result.solution, [1, 2, 3], atol=1e-3)
+    result = jaxes.minimize(lambda x: (x[0] - 3) ** 2, np.ones(1), bounds=[(0, 2)], budget=1000)
+    np.testing.assert_allclose(result.solution, 2, atol=1e-3)
+
+
+@pytest.mark.parametrize(("dim", "size"), [(9, 10), (10, 10), (4, 4), (6, 12)])
+def test_a_function_of_columns_is_noticed(dim, size):
+    """SciPy's rosen sums over the first axis."""
+    with pytest.raises(ValueError, match=r"fitness_fn must be a function to .*fitness of shape"):
+        jaxes.minimize(
+            scipy.optimize.rosen, np.zeros(dim), jaxes.snes, population_size=size, host=True
+        )
+    rows = jaxes.minimize(
+        lambda x: scipy.optimize.rosen(x.T),
+        np.zeros(dim),
+        jaxes.snes,
+        population_size=size,
+        host=True,
+        budget=200,
+    )
+    np.testing.assert_allclose(rows.value, scipy.optimize.rosen(rows.solution), rtol=1e-9)
+
+
+@pytest.mark.parametrize("mean", [[[0.0, 0.0], [0.0, 0.0]], ([0, 0], [0, 0]), [(0,), (0,)]])
+def test_nested_lists_are_an_array(mean):
+    result = jaxes.minimize(lambda x: jnp.sum((x - 1) ** 2), mean, target=1e-6)
+    assert result.solution.shape == np.shape(mean)
+    np.testing.assert_allclose(result.solution, 1, atol=1e-2)
 
 
 class Point(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import jaxes
-from jaxes.core import TEST, Population
+from jaxes.core import TEST, TRAIN, Population
 from jaxes.problems.policy_search import policy_search
 
 BOUND = 6
@@ -99,7 +99,7 @@ def test_memory_may_start_from_a_key_which_members_share():
     drawn = [float(jax.random.normal(jax.random.fold_in(key, 1))) for key in keys]
     expected = [sum(range(1, n + 1)) + n * x for n, x in zip(last, drawn, strict=True)]
     np.testing.assert_allclose(tests.returns, expected, rtol=1e-5)
-    fitness = evaluate(problem, phase=jaxes.core.TRAIN)[1].fitness
+    fitness = evaluate(problem, phase=TRAIN)[1].fitness
     np.testing.assert_array_equal(fitness, fitness[0])
 
 
@@ -137,7 +137,7 @@ def test_the_problems_policy_acts_as_the_engine_does(actions, normalize):
         normalize_observations=normalize,
     )
     assert problem.environment is environment
-    population, first = evaluate(problem, phase=jaxes.core.TRAIN)
+    population, first = evaluate(problem, phase=TRAIN)
     key = jax.random.key(6)
     tests = jax.jit(problem.evaluate)(key, population, first.problem_state, TEST).tests
     policy = problem.policy(population.mean, first.problem_state)
@@ -155,5 +155,33 @@ def test_the_problems_policy_acts_as_the_engine_does(actions, normalize):
 def test_statistics_are_kept_only_where_they_are_used():
     settings = {"num_test_episodes": 1, "normalize_observations": False}
     problem = policy_search(count(), jaxes.policies.linear(), **settings)
-    _, out = evaluate(problem, phase=jaxes.core.TRAIN)
+    _, out = evaluate(problem, phase=TRAIN)
     assert out.problem_state.observations is None
+
+
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf, -jnp.inf])
+@pytest.mark.parametrize(
+    ("where", "when"),
+    [("reward", 1), ("reward", 3), ("observation", 0), ("observation", 1), ("observation", 3)],
+)
+def test_what_is_not_finite_diverges_whenever_it_comes(value, where, when):
+    """At the reset (0), in the first step, in the last one, of 3."""
+
+    def reset(key):
+        return jnp.int32(0), jnp.full(1, value if (where, when) == ("observation", 0) else 0.0)
+
+    def step(steps, action):
+        steps = steps + 1
+        bad = {name: jnp.where((steps == when) & (name == where), value, -1.0) for name in PARTS}
+        return steps, bad["observation"][None], bad["reward"], steps == 3
+
+    environment = jaxes.Environment(reset, step, 1)
+    problem = policy_search(environment, jaxes.policies.linear(), num_test_episodes=2)
+    _, evaluation = evaluate(problem)
+    assert evaluation.tests.diverged.all()
+    assert not evaluation.tests.truncated.any()
+    np.testing.assert_array_equal(evaluation.tests.length, max(when, 1))
+    np.testing.assert_array_equal(evaluate(problem, phase=TRAIN)[1].fitness, np.nan)
+
+
+PARTS = ("reward", "observation")

@@ -1,5 +1,6 @@
 """What holds for every strategy, over the registry."""
 
+import contextlib
 import functools
 
 import chex
@@ -80,6 +81,20 @@ def target(solutions):
     return -jnp.sum(scale[None] * deviation**2, axis=1)
 
 
+@contextlib.contextmanager
+def compilations():
+    """The programs that are compiled meanwhile."""
+    events, listening = [], True
+
+    def listen(event, *_, **__):
+        if listening and event == "/jax/core/compile/backend_compile_duration":
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    listening = False
+
+
 def assert_trees_equal(left, right):
     assert jax.tree.structure(left) == jax.tree.structure(right)
     for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
@@ -122,6 +137,18 @@ def test_a_run_traces_once(strategy):
     state = strategy.init(jnp.zeros(D))
     for i in range(3):
         state = generation(jax.random.key(i), state)
+
+
+def test_by_hand_nothing_compiles_after_the_first_generation(strategy_name):
+    strategy = jaxes.STRATEGIES[strategy_name](N, **SETTINGS[strategy_name])
+    state, compiled = strategy.init(jnp.zeros(D)), []
+    for i in range(3):
+        key = jax.random.key(i)  # NumPy between, as a simulator has it
+        with compilations() as events:
+            fitness = np.asarray(target(jnp.asarray(np.asarray(strategy.ask(key, state)))))
+            state = strategy.tell(key, state, fitness)
+        compiled.append(len(events))
+    assert compiled[1:] == [0, 0]
 
 
 def test_a_weak_typed_mean_and_shared_buffers_are_no_trouble(strategy):
