@@ -81,8 +81,7 @@ def bind(
 
     def bound_tell(key: Array, state: State, fitness: Array) -> State:
         fitness = jnp.asarray(fitness)
-        if jnp.iscomplexobj(fitness):
-            raise ValueError(f"fitness must be real, got {fitness.dtype}")
+        check("fitness", str(fitness.dtype), not jnp.iscomplexobj(fitness), "real")
         if fitness.shape != (population_size,):
             raise ValueError(
                 f"fitness must have the shape [{population_size}] of the population, "
