@@ -169,7 +169,7 @@ def make_policy(factory: PolicyFactory, observation_size: int, num_outputs: int)
     Raises:
       ValueError: the factory fails.
     """
-    module = hasattr(factory, "init") or isinstance(factory, nn.Module)
+    module = hasattr(factory, "init")
     hint = " (a module of flax becomes one by jaxes.policies.flax)" if module else ""
     with _said(f"policy fails with {observation_size} observations, {num_outputs} outputs{hint}"):
         return factory(observation_size, num_outputs)
