@@ -24,10 +24,13 @@ class Search(NamedTuple):
     Attributes:
       strategy: what searches.
       fitness_fn: `(solution [D]) -> fitness []`, jittable; maximized, NaN ranks worst.
+      size: int32 `[]`, traced: only so many first members are evaluated, where `strategy` makes
+        nothing of the others (see `jaxes.optimize.programs`); None where all are.
     """
 
     strategy: Strategy
     fitness_fn: Callable[[Array], Any]
+    size: Array | None = None
 
 
 class SearchState(NamedTuple):
@@ -78,7 +81,7 @@ def advance(search: Search, key: Array, state: SearchState) -> tuple[SearchState
       ...     lambda state, key: advance(search, key, state), begin(search, jnp.zeros(10)), keys
       ... )
     """
-    strategy, fitness_fn = search
+    strategy, fitness_fn, size = search
     check_scalar("fitness_fn", fitness_fn, state.best)
     population = Population(strategy.ask, key, state.strategy, strategy.population_size)
 
@@ -86,7 +89,10 @@ def advance(search: Search, key: Array, state: SearchState) -> tuple[SearchState
         return jnp.asarray(fitness_fn(solution), solution.dtype)
 
     # Not divided among devices: each may be at another step of another episode.
-    fitness = evaluate_in_chunks(fn, population, divide=False)
+    if size is None:
+        fitness = evaluate_in_chunks(fn, population, divide=False)
+    else:
+        fitness = evaluate_first(fn, population, size)
     state = told(strategy, key, state, fitness, lambda member: population(member[None])[0])
     return state, fitness
 
@@ -118,7 +124,7 @@ def without_nan(fitness: Array) -> Array:
     return jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)
 
 
-def check_scalar(field: str, fn: Callable[[Array], Any], x: Array) -> None:
+def check_scalar(field: str, fn: Callable[[Array], Any], x: Any) -> None:
     """Raises a ValueError if `fn(x)` is not one real number. Nothing is computed."""
     value = jax.eval_shape(fn, x)
     shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", np.dtype(type(value)))
@@ -147,3 +153,20 @@ def evaluate_in_chunks(
     if whole < population.size:
         fitness = jnp.concatenate([fitness, chunk(members[whole:])])
     return fitness
+
+
+def evaluate_first(fn: Callable[[Array], Array], population: Population, count: Array) -> Array:
+    """`fn` of the first `count []` members, a traced number, and -inf for the others: `[N]`.
+
+    A loop over chunks of an eighth of the population ends with the last that has such a member.
+    """
+    size = max(1, min(population.size // 8, CHUNK_SIZE))
+    chunks = -(-population.size // size)
+
+    def fill(i: Array, fitness: Array) -> Array:
+        members = i * size + jnp.arange(size, dtype=jnp.int32)
+        return jax.lax.dynamic_update_slice(fitness, jax.vmap(fn)(population(members)), (i * size,))
+
+    nothing = jnp.full(chunks * size, -jnp.inf, population.mean.dtype)
+    fitness = jax.lax.fori_loop(0, (count + size - 1) // size, fill, nothing)[: population.size]
+    return jnp.where(jnp.arange(population.size) < count, fitness, -jnp.inf)

@@ -1,8 +1,9 @@
 """Box constraints as a smooth change of variables, so that any strategy can search inside a box."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 
@@ -20,12 +21,12 @@ class Box(NamedTuple):
     Reference: N. Hansen's boundary transformation in pycma and c-cmaes ("lin-quad").
     """
 
-    low: Array
-    high: Array
+    low: Any  # [D], of NumPy or traced
+    high: Any
 
     def inside(self, y: Array) -> Array:
         """x = T(y), for any real `y [D]`."""
-        a_low, a_high = self._margins()
+        a_low, a_high = self._margins(jnp)
         # y and its mirror images in low - a and high + a give the same x: fold y between the two.
         left, right = self.low - a_low, self.high + a_high
         y = jnp.where(y < left, 2 * left - y, jnp.where(y > right, 2 * right - y, y))
@@ -41,26 +42,21 @@ class Box(NamedTuple):
         x = jnp.where(y > self.high - a_high, self.high - from_high, x)
         return jnp.clip(x, self.low, self.high)  # against rounding
 
-    def outside(self, x: Array) -> Array:
-        """The y nearest to the box with T(y) = x, for `x [D]` within the bounds."""
-        a_low, a_high = self._margins()
-        y = jnp.where(
-            x < self.low + a_low,
-            self.low - a_low + 2 * jnp.sqrt(a_low * jnp.maximum(x - self.low, 0)),
-            x,
-        )
-        return jnp.where(
-            x > self.high - a_high,
-            self.high + a_high - 2 * jnp.sqrt(a_high * jnp.maximum(self.high - x, 0)),
-            y,
-        )
+    def outside(self, x: np.ndarray) -> np.ndarray:
+        """The y nearest to the box with T(y) = x, for `x [D]` within the bounds. On the host."""
+        a_low, a_high = self._margins(np)
+        with np.errstate(invalid="ignore"):  # ∞ - ∞, where there is no bound, is not chosen
+            below = self.low - a_low + 2 * np.sqrt(a_low * np.maximum(x - self.low, 0))
+            above = self.high + a_high - 2 * np.sqrt(a_high * np.maximum(self.high - x, 0))
+        y = np.where(x < self.low + a_low, below, x)
+        return np.where(x > self.high - a_high, above, y)
 
-    def _margins(self) -> tuple[Array, Array]:
+    def _margins(self, lib: Any) -> tuple[Any, Any]:
         """a at either bound: at most half the width; and 1 where the bound is infinite."""
         half = (self.high - self.low) / 2
 
-        def margin(bound: Array) -> Array:
-            a = jnp.minimum((1 + jnp.abs(bound)) / 20, half)
-            return jnp.where(jnp.isfinite(bound), a, 1)
+        def margin(bound: Any) -> Any:
+            a = lib.minimum((1 + lib.abs(bound)) / 20, half)
+            return lib.where(lib.isfinite(bound), a, 1).astype(half.dtype)
 
         return margin(self.low), margin(self.high)

@@ -1,53 +1,30 @@
 """`maximize` and `minimize`: one call for a plain function, with bounds, restarts and an end."""
 
+import contextlib
+import json
 import math
+import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxes.checks import MAX_COUNT, check, check_count, check_name, check_number, check_seed
+from jaxes.checks import check, check_count, check_name, check_number, check_seed
 from jaxes.core import Strategy
-from jaxes.optimize.restarts import Restarts, Start, next_start, patience, starts
+from jaxes.hparams import paths
+from jaxes.optimize.drive import Callback, Drive, Task
+from jaxes.optimize.programs import search_keys, trace
+from jaxes.optimize.progress import FILES, SearchResult, describe, load
+from jaxes.optimize.restarts import Restarts
 from jaxes.optimize.space import as_array, flatten, precision_of
-from jaxes.optimize.start import (
-    REASONS,
-    TERMINATION,
-    Setting,
-    StartState,
-    Termination,
-    check_termination,
-    compiled_start,
-    host_start,
-)
+from jaxes.optimize.start import TERMINATION, Termination, check_termination
+from jaxes.specs import spec_of
 from jaxes.strategies.cma_es import cma_es
-
-
-class SearchResult(NamedTuple):
-    """What a search found.
-
-    Attributes:
-      solution: the best that was evaluated, a pytree of NumPy arrays like the mean given. In one
-        compiled program it is rebuilt from its number: equal to what was evaluated up to rounding.
-      value: its value, in the dtype of the mean; -inf (of `minimize` inf) where nothing that was
-        evaluated had one, and the solution is then the start.
-      evaluations: how many solutions were evaluated, in all starts.
-      reason: why it stopped: `target`, `budget`, `max_generations` (of the last restart), or a
-        criterion of `Termination`.
-      starts: how many times the search was started.
-      mean: the mean at the end of the last start, a pytree: the better answer if the function is
-        noisy.
-    """
-
-    solution: Any
-    value: float
-    evaluations: int
-    reason: str
-    starts: int
-    mean: Any
+from jaxes.training.directory import check_same, open_run_dir
 
 
 def maximize(
@@ -65,6 +42,9 @@ def maximize(
     max_restarts: int = 9,
     termination: Termination = TERMINATION,
     seed: int = 0,
+    run_dir: str | os.PathLike | None = None,
+    resume: bool | SearchResult = False,
+    callback: Callback | None = None,
 ) -> SearchResult:
     """Finds a great value of a plain function.
 
@@ -93,10 +73,17 @@ def maximize(
       max_restarts: how many times the population may double.
       termination: when a start has ended.
       seed: of all randomness, in [0, 2³²).
+      run_dir: keeps the search in `search.npz`, about every ten seconds and when it ends.
+      resume: go on with what `run_dir` has, if it has something, or with this result of an earlier
+        call; with a larger budget, another target. It is then the search that was never cut.
+      callback: `(result so far) -> bool | None`, called after each generation of a host function,
+        about once a second otherwise; True ends the search.
 
     Raises:
       ValueError: an argument outside its range or of the wrong shape; the message names it.
       TypeError: `fitness_fn` cannot be traced: it is a host function.
+      KeyboardInterrupt: after Ctrl-C or SIGTERM. It and every exception of a function that was
+        given has the attribute `result`, with what was found until then.
 
     Example:
       >>> result = jaxes.maximize(lambda x: -jnp.sum((x - 3) ** 2), jnp.zeros(10))
@@ -108,61 +95,82 @@ def maximize(
     """
     check("fitness_fn", fitness_fn, callable(fitness_fn), "a function")
     _check_options(host, target, restarts, max_restarts, termination, seed)
+    check_keeping(run_dir, resume, callback)
     make = _maker(strategy, population_size, restarts)
-    mean_key, search_key = jax.random.split(jax.random.key(seed))
-    start_at = mean if callable(mean) else lambda key: mean
-    first_mean = as_array(start_at(mean_key))
+    keys: Any = search_keys(np.uint32(seed)) if callable(mean) else None
+    first_mean = as_array(mean(keys[0]) if callable(mean) else mean)
     with precision_of(first_mean):
         space = flatten(first_mean, std, bounds)
-        dim = space.scale.size
+        dim = space.layout.size
         size = _first_size(make, dim, population_size)
         budget = max(10_000 * dim, 100 * size) if budget is None else budget
         check_count("budget", budget, minimum=size, maximum=2**62, why=", one generation")
         _check_doublings(make, size, max_restarts if restarts != "none" else 0, budget)
 
-        def run(start: Start, index: int, max_generations: int) -> tuple[Setting, StartState]:
-            scaled = space._replace(scale=space.scale * start.std_factor)
-            setting = Setting(make(start.population_size), scaled, fitness_fn, target, termination)
-            u = scaled.coordinates(as_array(start_at(jax.random.fold_in(mean_key, index))))
-            key = jax.random.fold_in(search_key, index)
-            search = host_start if host else compiled_start
-            return setting, search(setting, key, u, max_generations)
+        def mean_of(index: int) -> Any:
+            if not callable(mean):
+                return first_mean
+            return as_array(mean(jax.random.fold_in(keys[0], index)))
 
-        runs: list[tuple[Setting, StartState]] = []
-        evaluations, all_starts = 0, starts(restarts, size, max_restarts, seed)
-        start: Start | None = next(all_starts)
-        while start is not None and evaluations + start.population_size <= budget:
-            size = start.population_size
-            generations = int(min(budget - evaluations, start.budget)) // size
-            if restarts != "none":
-                generations = min(generations, patience(dim, size))
-            runs.append(run(start, len(runs), min(max(generations, 1), MAX_COUNT)))
-            last = runs[-1][1]
-            used = int(last.search.generation) * size
-            evaluations += used
-            if REASONS[int(last.reason)] == "target":
-                break
-            start = next_start(all_starts, used)
-
-        reason = REASONS[int(last.reason)]
-        if reason != "target" and start is not None:
-            reason = "budget"  # there would have been another start
-        elif reason == "none":
-            reason = "budget" if evaluations + size > budget else "max_generations"
-        return _result(runs, evaluations, reason)
+        space.coordinates(mean_of(0))
+        task = Task(
+            make=make,
+            mean=mean_of,
+            space=space,
+            objective=None if host else trace(fitness_fn, space),
+            fitness_fn=fitness_fn,
+            size=size,
+            budget=budget,
+            target=target,
+            restarts=restarts,
+            max_restarts=max_restarts,
+            termination=termination,
+            seed=seed,
+        )
+        return _drive(task, mean, run_dir, resume, callback)
 
 
-def _result(runs: list[tuple[Setting, StartState]], evaluations: int, reason: str) -> SearchResult:
-    best = max((progress.search for _, progress in runs), key=lambda run: float(run.best_fitness))
-    setting, last = runs[-1]
-    return SearchResult(
-        solution=jax.device_get(setting.space.unravel(best.best)),
-        value=float(best.best_fitness),
-        evaluations=evaluations,
-        reason=reason,
-        starts=len(runs),
-        mean=jax.device_get(setting.space.solution(last.search.strategy.mean)),
-    )
+def _drive(
+    task: Task, mean: Any, run_dir: Any, resume: bool | SearchResult, callback: Callback | None
+) -> SearchResult:
+    """Runs the search, from where it was left if there is something to go on with."""
+    identity = _identity(task, mean)
+    directory = None if run_dir is None else Path(run_dir)
+    with contextlib.ExitStack() as stack:
+        if directory is not None:
+            here = {"search": identity}
+            stack.enter_context(open_run_dir(directory, here, resume is True, None, FILES))
+        drive = stack.enter_context(Drive(task, identity, directory, callback))
+        progress = None
+        if directory is not None and resume is True:
+            progress = load(directory, identity, drive.template)
+        elif isinstance(resume, SearchResult):
+            progress = resume.progress
+            if progress is None:
+                raise ValueError("resume must be a result with its progress, which this one lost")
+            check_same("the search to go on with", progress.identity, identity)
+        if progress is not None:
+            drive.go_on_from(progress)
+        return drive.run()
+
+
+def _identity(task: Task, mean: Any) -> dict[str, Any]:
+    """What must be the same of a search that is gone on with, as plain data."""
+    strategy = task.make(task.size)
+    box = task.space.box
+    identity = {
+        "seed": task.seed,
+        "population_size": task.size,
+        "restarts": task.restarts,
+        "strategy": spec_of(strategy) or "one of your own",
+        "hparams": paths(strategy.hparams),
+        "host": task.objective is None,
+        "mean": "a function" if callable(mean) else describe(mean),
+        "std": describe(task.space.scale),
+        "bounds": None if box is None else describe(tuple(box)),
+        "termination": [repr(float(limit)) for limit in task.termination],
+    }
+    return json.loads(json.dumps(identity, default=lambda number: np.asarray(number).tolist()))
 
 
 def minimize(
@@ -171,6 +179,7 @@ def minimize(
     strategy: Strategy | Callable[[int], Strategy] | None = None,
     *,
     target: float | None = None,
+    callback: Callback | None = None,
     **options: Any,
 ) -> SearchResult:
     """Finds a small value of a plain function: `maximize` of `-fitness_fn`, with its arguments.
@@ -191,17 +200,23 @@ def minimize(
         # What is no number is for maximize to refuse.
         return -value.astype(lib.result_type(value, lib.float32)) if numbers else value
 
+    def upside_down(result: SearchResult) -> SearchResult:
+        return result._replace(value=-result.value)
+
     check("fitness_fn", fitness_fn, callable(fitness_fn), "a function")
     if target is not None:
         check_number("target", target)
-    result = maximize(
-        negative,
-        mean,
-        strategy,
-        target=None if target is None else -target,
-        **options,
-    )
-    return result._replace(value=-result.value)
+    if callable(callback):
+        show = callback
+        callback = lambda result: show(upside_down(result))  # noqa: E731
+    goal = None if target is None else -target
+    try:
+        result = maximize(negative, mean, strategy, target=goal, callback=callback, **options)
+    except BaseException as error:
+        if isinstance(found := getattr(error, "result", None), SearchResult):
+            error.result = upside_down(found)  # type: ignore[attr-defined]
+        raise
+    return upside_down(result)
 
 
 def _check_options(
@@ -214,6 +229,14 @@ def _check_options(
     if target is not None:
         check_number("target", target)
     check_termination(termination)
+
+
+def check_keeping(run_dir: Any, resume: Any, callback: Any) -> None:
+    path = run_dir is None or isinstance(run_dir, str | os.PathLike)
+    check("run_dir", run_dir, path, "a path or None")
+    check("resume", resume, isinstance(resume, bool | SearchResult), "True, False or a result")
+    check("resume", resume, resume is not True or run_dir is not None, "False without a run_dir")
+    check("callback", callback, callback is None or callable(callback), "a function or None")
 
 
 def _check_doublings(

@@ -1,5 +1,6 @@
 """Restarts with larger populations (IPOP), and with small ones in between (BIPOP)."""
 
+import functools
 import math
 from collections.abc import Generator
 from typing import Literal, NamedTuple
@@ -40,11 +41,19 @@ def starts(
             return
 
 
-def next_start(starts: Generator[Start, int, None], used: int) -> Start | None:
+@functools.lru_cache(maxsize=8)
+def plan_after(
+    used: tuple[int, ...], restarts: Restarts, size: int, max_restarts: int, seed: int
+) -> Start | None:
+    """The start after those that have used so many evaluations; None after the last."""
+    remaining = starts(restarts, size, max_restarts, seed)
     try:
-        return starts.send(used)
+        plan = next(remaining)
+        for evaluations in used:
+            plan = remaining.send(evaluations)
     except StopIteration:
         return None
+    return plan
 
 
 def patience(dim: int, population_size: int) -> int:

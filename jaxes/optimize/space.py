@@ -2,17 +2,49 @@
 
 import contextlib
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.flatten_util import ravel_pytree
 
 from jaxes.checks import check
 from jaxes.optimize.bounds import Box
+
+
+class Layout(NamedTuple):
+    """How a pytree of numbers is a vector: on the host and in a program alike.
+
+    Attributes:
+      structure: of the pytree.
+      shapes: of its leaves.
+      dtypes: of its leaves.
+      dtype: of the vector.
+    """
+
+    structure: Any
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[np.dtype, ...]
+    dtype: np.dtype
+
+    @property
+    def size(self) -> int:
+        return sum(map(math.prod, self.shapes))
+
+    def ravel(self, tree: Any) -> np.ndarray:
+        """The vector `[D]` of a pytree of this layout, on the host."""
+        leaves = [np.ravel(np.asarray(leaf, self.dtype)) for leaf in jax.tree.leaves(tree)]
+        return np.concatenate(leaves)
+
+    def unravel(self, x: Any) -> Any:
+        """The pytree of a vector `[..., D]`, of NumPy or traced."""
+        ends = np.cumsum(list(map(math.prod, self.shapes))).tolist()
+        parts = zip([0, *ends], ends, self.shapes, self.dtypes, strict=False)
+        leaves = [
+            x[..., start:end].reshape((*x.shape[:-1], *shape)).astype(dtype)
+            for start, end, shape, dtype in parts
+        ]
+        return jax.tree.unflatten(self.structure, leaves)
 
 
 class Space(NamedTuple):
@@ -20,53 +52,67 @@ class Space(NamedTuple):
 
     Attributes:
       scale: [D], the given standard deviations.
-      box: the bounds.
-      unravel: `[D] -> pytree`.
+      box: the bounds; None where there are none.
+      layout: of the pytree.
     """
 
-    scale: Array
-    box: Box
-    unravel: Callable[[Array], Any]
+    scale: Any
+    box: Box | None
+    layout: Layout
 
-    def flat(self, u: Array) -> Array:
+    def flat(self, u: Any) -> Any:
         """x `[..., D]`."""
-        return self.box.inside(self.scale * u)
+        x = self.scale * u
+        return x if self.box is None else _inside(self.box, x)
 
-    def solution(self, u: Array) -> Any:
-        return self.unravel(self.flat(u))
+    def solution(self, u: Any) -> Any:
+        return self.layout.unravel(self.flat(u))
 
-    def coordinates(self, mean: Any) -> Array:
+    def coordinates(self, mean: Any) -> np.ndarray:
         """u `[D]` of a starting point.
 
         Raises:
           ValueError: it is outside of the bounds, or has another shape than the first one.
         """
-        x = ravel_pytree(mean)[0]
-        check("mean", x.size, x.size == self.scale.size, f"of {self.scale.size} numbers")
-        check("mean", mean, bool(jnp.all(jnp.isfinite(x))), "finite")
-        within = bool(jnp.all((self.box.low <= x) & (x <= self.box.high)))
-        check("mean", mean, within, "within the bounds")
-        u = self.box.outside(x) / self.scale
-        near = bool(jnp.all(jnp.abs(u) < float(jnp.finfo(u.dtype).max) ** 0.75))
+        shapes = tuple(map(np.shape, jax.tree.leaves(mean)))
+        check("mean", shapes, shapes == self.layout.shapes, f"of the shapes {self.layout.shapes}")
+        x = y = self.layout.ravel(mean)
+        check("mean", mean, bool(np.isfinite(x).all()), "finite")
+        if self.box is not None:
+            within = bool(np.all((self.box.low <= x) & (x <= self.box.high)))
+            check("mean", mean, within, "within the bounds")
+            y = self.box.outside(x)
+        with np.errstate(over="ignore"):
+            u = y / self.scale
+        near = bool(np.all(np.abs(u) < float(np.finfo(u.dtype).max) ** 0.75))
         check("std", self.scale, near, f"not so small beside the mean, {x}")
         return u
 
 
+_inside = jax.jit(Box.inside)  # on the host one program, not one an operation
+
+
 def flatten(mean: Any, std: Any, bounds: tuple[Any, Any] | None) -> Space:
     """Checks the arguments that describe the space, and flattens them."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(mean)]
+    leaves = jax.tree.leaves(mean)
     for leaf in leaves:
-        known = leaf.dtype in (np.float32, np.float64)
-        check("mean", leaf.dtype, known, "of floats of 32 or 64 bits")
-    check("mean", mean, sum(leaf.size for leaf in leaves) > 0, "of at least one number")
-    x, unravel = ravel_pytree(mean)
-    check("mean", mean, bool(jnp.all(jnp.isfinite(x))), "finite")
-    scale = _like("std", std, mean)
-    positive = bool(jnp.all((scale > 0) & jnp.isfinite(scale)))
+        known = np.asarray(leaf).dtype in (np.float32, np.float64)
+        check("mean", np.asarray(leaf).dtype, known, "of floats of 32 or 64 bits")
+    check("mean", mean, sum(map(np.size, leaves)) > 0, "of at least one number")
+    layout = Layout(
+        structure=jax.tree.structure(mean),
+        shapes=tuple(map(np.shape, leaves)),
+        dtypes=tuple(jnp.result_type(leaf) for leaf in leaves),
+        dtype=jnp.result_type(*leaves),
+    )
+    check("mean", mean, bool(np.isfinite(layout.ravel(mean)).all()), "finite")
+    scale = _like("std", std, mean, layout)
+    positive = bool(np.all((scale > 0) & np.isfinite(scale)))
     check("std", std, positive, f"positive and finite in {scale.dtype}")
-    low, high = (_like("bounds", bound, mean) for bound in _pair(bounds, x.size))
-    check("bounds", bounds, bool(jnp.all(low < high)), "low < high in every coordinate")
-    return Space(scale, Box(low, high), unravel)
+    low, high = (_like("bounds", bound, mean, layout) for bound in _pair(bounds, layout.size))
+    check("bounds", bounds, bool(np.all(low < high)), "low < high in every coordinate")
+    free = bool(np.all(np.isinf(low) & np.isinf(high)))
+    return Space(scale, None if free else Box(low, high), layout)
 
 
 def _pair(bounds: Any, dim: int) -> tuple[Any, Any]:
@@ -88,9 +134,8 @@ def _is_pair(bound: Any) -> bool:
     return two and all(end is None or isinstance(end, int | float | np.number) for end in bound)
 
 
-def _like(field: str, value: Any, mean: Any) -> Array:
+def _like(field: str, value: Any, mean: Any, layout: Layout) -> np.ndarray:
     """A number, or a pytree like `mean`, as a vector `[D]` in the dtype of the mean."""
-    x = ravel_pytree(mean)[0]
     shape = jax.tree.map(np.shape, mean)
     allowed = f"a number, or a pytree of numbers of the mean's shape, {shape}"
     if jax.tree_util.all_leaves([mean]) and not isinstance(value, dict):
@@ -98,10 +143,11 @@ def _like(field: str, value: Any, mean: Any) -> Array:
     leaves = jax.tree.leaves(value)
     numbers = all(np.asarray(leaf).dtype.kind in "fiu" for leaf in leaves)
     check(field, value, bool(leaves) and numbers, allowed)
-    if jax.tree_util.all_leaves([value]) and np.ndim(value) == 0:
-        return jnp.full_like(x, value)
-    check(field, value, jax.tree.map(np.shape, value) == shape, allowed)
-    return ravel_pytree(value)[0].astype(x.dtype)
+    with np.errstate(over="ignore"):
+        if jax.tree_util.all_leaves([value]) and np.ndim(value) == 0:
+            return np.full(layout.size, value, layout.dtype)
+        check(field, value, jax.tree.map(np.shape, value) == shape, allowed)
+        return layout.ravel(value)
 
 
 def precision_of(mean: Any) -> contextlib.AbstractContextManager:

@@ -48,6 +48,12 @@ class Constants(NamedTuple):
     chi_n: float
     eigen_gap: int  # generations between two eigendecompositions
 
+    @property
+    def total(self) -> Any:
+        """Σ w_j: a plain number, unless the weights are traced."""
+        total = self.weights.sum()
+        return float(total) if isinstance(total, np.floating) else total
+
 
 def constants(population_size: int, dim: int, speed: float = 1.0) -> Constants:
     """The default strategy parameters (Table 1), all from λ and n; c_1 and c_μ times `speed`."""
@@ -201,10 +207,10 @@ def follow_paths(
     g = (state.generation + 1).astype(dtype)
     correction = jnp.sqrt(1 - (1 - c.c_sigma) ** (2 * (g + 1)))
     h_sigma = (norm_p_sigma / correction < (1.4 + 2 / (n + 1)) * c.chi_n).astype(dtype)
-    p_c = (1 - c.c_c) * state.p_c + h_sigma * math.sqrt(c.c_c * (2 - c.c_c) * c.mu_eff) * y_w
+    p_c = (1 - c.c_c) * state.p_c + h_sigma * (c.c_c * (2 - c.c_c) * c.mu_eff) ** 0.5 * y_w
 
     delta_h = (1 - h_sigma) * c.c_c * (2 - c.c_c)
-    kept = 1 + c.c_1 * delta_h - c.c_1 - c.c_mu * float(c.weights.sum())
+    kept = 1 + c.c_1 * delta_h - c.c_1 - c.c_mu * c.total
     return sigma, p_sigma, p_c, kept
 
 
@@ -216,9 +222,8 @@ def control_step_size(c: Any, state: Any, whitened: Array) -> tuple[Array, Array
       state: has sigma [] and p_sigma [D].
       whitened: C^{-1/2} ⟨y⟩_w [D].
     """
-    p_sigma = (1 - c.c_sigma) * state.p_sigma + math.sqrt(
-        c.c_sigma * (2 - c.c_sigma) * c.mu_eff
-    ) * whitened
+    unit = (c.c_sigma * (2 - c.c_sigma) * c.mu_eff) ** 0.5  # keeps p_σ ~ N(0, I)
+    p_sigma = (1 - c.c_sigma) * state.p_sigma + unit * whitened
     norm_p_sigma = jnp.linalg.norm(p_sigma)
     sigma = state.sigma * jnp.exp(c.c_sigma / c.d_sigma * (norm_p_sigma / c.chi_n - 1))
     return base.keep_in_range(sigma), p_sigma, norm_p_sigma

@@ -145,11 +145,7 @@ def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] 
       ValueError: it is another one.
     """
     if (run_dir / "run.json").exists():
-        if (found := _difference(read_identity(run_dir), identity)) is not None:
-            path, *values = found
-            saved, given = (textwrap.shorten(repr(value), 200) for value in values)
-            field = path.removeprefix("config.")
-            raise ValueError(f"{field}: the run in {run_dir} has {saved}, got {given}")
+        check_same(f"the run in {run_dir}", read_identity(run_dir), identity)
         return
     if config is not None:
         write_whole(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
@@ -161,6 +157,15 @@ def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] 
         "devices": ", ".join(device.device_kind for device in jax.local_devices()),
     }
     write_whole(run_dir / "run.json", json.dumps(run, indent=1))
+
+
+def check_same(what: str, identity: dict[str, Any], given: dict[str, Any]) -> None:
+    """Raises a ValueError that names the first field in which `given` is not `what` is."""
+    if (found := _difference(identity, given)) is not None:
+        path, *values = found
+        saved, got = (textwrap.shorten(repr(value), 200) for value in values)
+        field = path.removeprefix("config.")
+        raise ValueError(f"{field}: {what} has {saved}, got {got}")
 
 
 def _difference(saved: Any, given: Any, path: str = "") -> tuple[str, Any, Any] | None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from jaxes.core import TrainState
+from jaxes.interrupt import Interrupt, answer
 from jaxes.training.batch import Batch
-from jaxes.training.control import Interrupt
 from jaxes.training.metrics import Row
 from jaxes.training.run import Run
 from jaxes.training.schedule import Pace, Schedule
@@ -91,7 +91,7 @@ class Loop(Interrupt):
         try:
             for i, run in runs:
                 row = run.last_row | ({"trial": run.trial.index} if batch.stacked else {})
-                if self.callback(row, batch.state_of(i)) and batch.active[i]:
+                if answer(self.callback(row, batch.state_of(i))) and batch.active[i]:
                     batch.end(i, "stopped")
         except BaseException:
             batch.save()

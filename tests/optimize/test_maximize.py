@@ -9,7 +9,7 @@ import pytest
 import scipy.optimize
 
 import jaxes
-from jaxes.optimize.restarts import next_start, starts
+from jaxes.optimize.restarts import plan_after
 
 
 def sphere(x):
@@ -132,11 +132,10 @@ def test_the_mean_is_that_of_the_last_start():
 
 def plans(restarts, used, max_restarts=3):
     """All starts, of which each uses `used(plan)` evaluations."""
-    remaining, done = starts(restarts, 10, max_restarts, 0), []
-    plan = next(remaining)
-    while plan is not None:
+    done, spent = [], ()
+    while (plan := plan_after(spent, restarts, 10, max_restarts, 0)) is not None:
         done.append(plan)
-        plan = next_start(remaining, used(plan))
+        spent = (*spent, used(plan))
     return done
 
 

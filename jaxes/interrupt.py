@@ -1,10 +1,14 @@
-"""Ctrl-C and SIGTERM as requests to stop."""
+"""Requests to stop: Ctrl-C, SIGTERM, and what a callback answers."""
 
 import contextlib
 import signal
 import sys
 import threading
 from typing import Any, Self
+
+import numpy as np
+
+from jaxes.checks import check
 
 
 class Interrupt:
@@ -35,3 +39,14 @@ class Interrupt:
     def __exit__(self, *_: Any) -> None:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
+
+
+def answer(returned: Any) -> bool:
+    """What a callback said: True to stop.
+
+    Raises:
+      ValueError: it is no answer; a number that happens to be true must not end a run.
+    """
+    known = returned is None or isinstance(returned, bool | np.bool_)
+    check("callback", returned, known, "a function to True, which stops, or False or None")
+    return bool(returned)
