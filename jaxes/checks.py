@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import math
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -72,6 +73,11 @@ def check_name(field: str, value: Any, names: Iterable[str]) -> None:
         raise ValueError(
             f"{field} must be one of {', '.join(names)}, got {value!r}{near(value, names)}"
         )
+
+
+def check_path(field: str, value: Any) -> None:
+    """Raises a ValueError unless it is a path, or None."""
+    check(field, value, value is None or isinstance(value, str | os.PathLike), "a path or None")
 
 
 def check_package(field: str, value: Any, package: str, install: str) -> None:

@@ -184,9 +184,11 @@ def init(
     for field, given, default in zip(TrainHParams._fields, hparams, defaults, strict=True):
         check(f"hparams.{field}", given, type(given) is type(default), f"like {default}")
     mean_key, problem_key = jax.random.split(key)
+    mean = problem.initial_mean(mean_key)
+    parallel.check_memory(jax.eval_shape(strategy.init, mean, hparams.strategy), mean.size)
     state = TrainState(
         generation=jnp.zeros((), jnp.int32),
-        strategy=strategy.init(problem.initial_mean(mean_key), hparams.strategy),
+        strategy=strategy.init(mean, hparams.strategy),
         problem=problem.init(problem_key, hparams.problem),
     )
     return parallel.place(state, mesh)

@@ -63,7 +63,8 @@ def ascend(
     optimizer: optax.GradientTransformation, gradient: Array, state: optax.OptState, mean: Array
 ) -> tuple[Array, optax.OptState]:
     """The mean `[D]` after a step uphill, and the optimizer's state: optax itself descends."""
-    updates, state = optimizer.update(-gradient, state, mean)
+    with jax.numpy_dtype_promotion("standard"):  # Adam raises a float to its int32 count
+        updates, state = optimizer.update(-gradient, state, mean)
     return optax.apply_updates(mean, updates), state
 
 

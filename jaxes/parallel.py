@@ -7,9 +7,11 @@ Their number does not change a bit of a run: XLA is kept from what makes bits de
 
 import contextlib
 import functools
+import math
 import os
 import platform
 import re
+import resource
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -131,11 +133,28 @@ def free_bytes() -> int:
     with contextlib.suppress(OSError):
         available = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
         free = int(available[1]) * 1024 if available else free
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        with contextlib.suppress(OSError):
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            free = min(free, limit - pages * resource.getpagesize())
     with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit: `max`
         container = Path("/sys/fs/cgroup")
         limit = int((container / "memory.max").read_text())
         free = min(free, limit - int((container / "memory.current").read_text()))
     return free
+
+
+def check_memory(state: Any, dim: int) -> None:
+    """Raises a ValueError if a strategy's state and what updates it cannot fit into the memory."""
+    leaves = jax.tree.leaves(state)
+    needed = 3 * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    if needed > (free := free_bytes()):
+        raise ValueError(
+            f"strategy must be one whose memory is there: at {dim:,} parameters this one needs "
+            f"about {needed / 1e9:.1f} GB of the {free / 1e9:.1f} that are free; jaxes.sep_cma_es "
+            "and jaxes.lm_ma_es need a few times the parameters"
+        )
 
 
 def replicated(fn: Callable[..., T], mesh: Mesh | None = None) -> Callable[..., T]:

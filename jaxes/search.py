@@ -169,4 +169,4 @@ def evaluate_first(fn: Callable[[Array], Array], population: Population, count: 
 
     nothing = jnp.full(chunks * size, -jnp.inf, population.mean.dtype)
     fitness = jax.lax.fori_loop(0, (count + size - 1) // size, fill, nothing)[: population.size]
-    return jnp.where(jnp.arange(population.size) < count, fitness, -jnp.inf)
+    return jnp.where(jnp.arange(population.size, dtype=jnp.int32) < count, fitness, -jnp.inf)

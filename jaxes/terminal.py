@@ -1,6 +1,10 @@
 """What is said on a terminal, and how numbers look there."""
 
+import codecs
+import io
 import os
+import unicodedata
+from typing import Any
 
 from rich.console import Console
 
@@ -22,3 +26,27 @@ class PatientConsole(Console):
     def on_broken_pipe(self) -> None:
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+IN_ASCII = {"±": "+-", "×": "x", "≤": "<=", "≥": ">=", "→": "->", "…": "...", "\u2013": "-"}
+
+
+def spell_out(stream: Any) -> None:
+    """Lets a stream of few characters, such as an ASCII terminal's, take all: σ becomes `sigma`."""
+    codecs.register_error("spell_out", _spelled)
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="spell_out")
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    strange = error.object[error.start : error.end]
+    return "".join(map(_in_ascii, strange)), error.end
+
+
+def _in_ascii(character: str) -> str:
+    name = unicodedata.name(character, "")
+    if name.startswith("GREEK") and " LETTER " in name:
+        return name.rpartition(" ")[2].lower()
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return IN_ASCII.get(character, plain or "?")

@@ -63,7 +63,7 @@ def by_rank(fitness: Array, table: Array) -> Array:
         first = jnp.searchsorted(in_order, cost, side="left")  # members strictly better
         last = jnp.searchsorted(in_order, cost, side="right")  # ... and those as good as this one
     cumulative = jnp.concatenate([jnp.zeros(1, table.dtype), jnp.cumsum(table)])
-    shared = (cumulative[last] - cumulative[first]) / (last - first)
+    shared = (cumulative[last] - cumulative[first]) / (last - first).astype(table.dtype)
     return jnp.where(last - first == 1, table[first], shared)  # exact where nothing is shared
 
 
@@ -74,7 +74,7 @@ def elite(fitness: Array, fraction: ArrayLike = 0.5) -> Array:
     Where `k` is not whole, the last elite counts in part; it is at least 1 and at most N.
     """
     k = jnp.clip(jnp.asarray(fraction) * fitness.size, 1, fitness.size)
-    return by_rank(fitness, jnp.clip(k - jnp.arange(fitness.size), 0, 1) / k)
+    return by_rank(fitness, jnp.clip(k - jnp.arange(fitness.size, dtype=k.dtype), 0, 1) / k)
 
 
 @sums_to(1)

@@ -1,9 +1,11 @@
 """`jaxes train | sweep | resume | evaluate | report | list`: options, exit codes, and devices."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import jax
 from rich.console import Console
@@ -12,14 +14,18 @@ import jaxes
 from jaxes import parallel
 from jaxes.checks import check_count
 from jaxes.cli import evaluate, listing, report, resume, startup, sweep, train
-from jaxes.terminal import PatientConsole, say
+from jaxes.terminal import PatientConsole, say, spell_out
+from jaxes.training.loop import BEGUN
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes
+DISK_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # these say nothing of the input
 COMMANDS = (train, sweep, resume, evaluate, report, listing)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code is 0, 1 (failed), 2 (bad input) or 130 (Ctrl-C)."""
+    for stream in (sys.stdout, sys.stderr):
+        spell_out(stream)
     options = _parser().parse_args(arguments)
     # With --json, stdout is for machines and everything else goes to stderr.
     console = PatientConsole(stderr=getattr(options, "json", False))
@@ -29,12 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command(options, console)
     except BrokenPipeError:  # of `jaxes list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError) as error:
-        say(Console(stderr=True), f"jaxes: error: {error}")
-        return BAD_INPUT
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        say(Console(stderr=True), f"jaxes: failed: {error}")
-        return FAILED
+    except (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        notes = getattr(error, "__notes__", [])
+        begun = [note for note in notes if note.startswith(BEGUN)]
+        no_input = isinstance(error, OSError) and error.errno in DISK_FAILS
+        refused = not begun and not no_input and isinstance(error, ValueError | OSError)
+        what = "error" if refused else "failed"
+        say(Console(stderr=True), f"jaxes: {what}: {'; '.join([str(error), *begun])}")
+        return BAD_INPUT if refused else FAILED
     except KeyboardInterrupt as interrupt:
         said = f"interrupted: {interrupt}" if str(interrupt) else "interrupted"
         say(console, said)
@@ -42,8 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose refusals are one line too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (--help shows what there is)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="jaxes", description="Train policies by evolution strategies on accelerators."
     )
     parser.add_argument("--version", action="version", version=jaxes.__version__)
@@ -64,4 +79,4 @@ def _set_up_jax(options: argparse.Namespace) -> None:
     except RuntimeError as error:  # called from a program in which JAX runs already
         if chosen:
             raise ValueError(f"--cpu-devices: {error}") from error
-    startup.keep_compiled_programs(options.cache_dir)
+    startup.keep_compiled_programs(options.cache_dir, Console(stderr=True))

@@ -50,8 +50,12 @@ def config_of_run(run_dir: Path) -> Path:
       ValueError: the run is of another format.
     """
     path = run_dir / "config.yaml"
+    if not run_dir.exists():
+        raise ConfigError(f"run: there is no {run_dir}")
     if (run_dir / "run.json").exists():
         read_identity(run_dir)
+    if not path.is_file() and (run_dir / "trials").is_dir():
+        raise ConfigError(f"run: {run_dir} is a sweep: name a trial, as in {run_dir}/trials/0000")
     if not path.is_file():
         raise ConfigError(
             f"run: {run_dir} holds no run of `jaxes train` (no config.yaml in it), or one that no "

@@ -168,7 +168,18 @@ def _policy_search(data: dict[str, Any]) -> dict[str, Any]:
         )
     policy = _named_section(data, "policy", POLICIES, default="mlp")
     kinds = {"environment": environment, "problem": section_of(policy_search), "policy": policy}
+    _refuse_elsewhere(data, kinds)
     return {name: (kind, ...) for name, kind in kinds.items()}
+
+
+def _refuse_elsewhere(data: dict[str, Any], kinds: dict[str, type[Section]]) -> None:
+    """Says where a field belongs that stands in another section."""
+    for section in kinds.keys() & data.keys():
+        given = data[section] if isinstance(data[section], dict) else {}
+        for field in given.keys() - kinds[section].model_fields.keys():
+            for other, kind in kinds.items():
+                if field in kind.model_fields:
+                    raise ConfigError(f"{section}.{field}: is a field of {other}: move it there")
 
 
 def _plain_problem(data: dict[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,8 @@ def _explain(error: Any, model: Any) -> str:
         case "literal_error":
             allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"])
             return f"{field}: unknown value {value!r}{suggest(value, allowed)}"
-    return f"{field}: {error['msg'][0].lower()}{error['msg'][1:]}, got {value!r}"
+    said = error["msg"].replace("a valid array", "a list")
+    return f"{field}: {said[0].lower()}{said[1:]}, got {value!r}"
 
 
 def _model_at(model: Any, location: list[str]) -> Any:

@@ -10,6 +10,7 @@ returns an `Environment`; its arguments are the fields of a config's section `en
 import functools
 import inspect
 import re
+import warnings
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -31,13 +32,20 @@ ENVIRONMENTS: dict[str, Callable[..., Environment]] = {
 
 def names() -> list[str]:
     """Of the environments that `find` knows."""
-    return list(dict.fromkeys([*ENVIRONMENTS, *sorted(_installed())]))
+    return [*ENVIRONMENTS, *sorted(_installed())]
 
 
 @functools.cache  # it looks through all installed packages
 def _installed() -> dict[str, metadata.EntryPoint]:
     entry_points = reversed(list(metadata.entry_points(group=GROUP)))  # the first of a name counts
-    return {entry_point.name: entry_point for entry_point in entry_points}
+    found = {entry_point.name: entry_point for entry_point in entry_points}
+    for name in found.keys() & ENVIRONMENTS.keys():
+        taken = found.pop(name)
+        warnings.warn(
+            f"the environment {name!r} of {taken.value!r} is not used: jaxes has one of that name",
+            stacklevel=2,
+        )
+    return found
 
 
 def find(name: str) -> Callable[..., Environment]:

@@ -1,6 +1,5 @@
 """The impure loop of a search: its starts one after another, saved on the way, until it ends."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -170,7 +169,7 @@ class Drive(Interrupt):
         programs, size, arguments = self._programs(self._used)
         if self._state is None:
             u = task.space_of(plan).coordinates(task.mean(len(self._used)))
-            check_memory(task, self.template(self._used))
+            parallel.check_memory(self.template(self._used), task.space.layout.size)
             # It is the same in any population that can be padded: compiled for the first one.
             first = size if arguments.constants is None else task.size
             self._look_at(programs.begin(first, arguments._replace(constants=None), u))
@@ -306,16 +305,3 @@ class Seen(NamedTuple):
 
 def _fitness(best: Best) -> float:
     return float(best.fitness)
-
-
-def check_memory(task: Task, state: Any) -> None:
-    """Raises a ValueError if a start's state and what updates it cannot fit into the memory."""
-    leaves = jax.tree.leaves(state)
-    needed = 3 * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-    dim, free = task.space.layout.size, parallel.free_bytes()
-    if needed > free:
-        raise ValueError(
-            f"strategy must be one whose memory is there: at {dim} numbers this one needs about "
-            f"{needed / 1e9:.1f} GB of the {free / 1e9:.1f} that are free; jaxes.sep_cma_es and "
-            "jaxes.lm_ma_es need a few times the mean"
-        )

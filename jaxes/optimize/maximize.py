@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxes.checks import check, check_count, check_name, check_number, check_seed
+from jaxes.checks import check, check_count, check_name, check_number, check_path, check_seed
 from jaxes.core import Strategy
 from jaxes.hparams import paths
 from jaxes.optimize.drive import Callback, Drive, Task
@@ -198,7 +198,9 @@ def minimize(
         dtype = getattr(value, "dtype", np.dtype(object))
         numbers = jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
         # What is no number is for maximize to refuse.
-        return -value.astype(lib.result_type(value, lib.float32)) if numbers else value
+        if not numbers:
+            return value
+        return -(value if jnp.issubdtype(dtype, jnp.inexact) else value.astype(lib.float32))
 
     def upside_down(result: SearchResult) -> SearchResult:
         return result._replace(value=-result.value)
@@ -232,8 +234,7 @@ def _check_options(
 
 
 def check_keeping(run_dir: Any, resume: Any, callback: Any) -> None:
-    path = run_dir is None or isinstance(run_dir, str | os.PathLike)
-    check("run_dir", run_dir, path, "a path or None")
+    check_path("run_dir", run_dir)
     check("resume", resume, isinstance(resume, bool | SearchResult), "True, False or a result")
     check("resume", resume, resume is not True or run_dir is not None, "False without a run_dir")
     check("callback", callback, callback is None or callable(callback), "a function or None")

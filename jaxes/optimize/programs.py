@@ -256,7 +256,7 @@ def with_first(strategy: Strategy, count: Array) -> Strategy:
     """The strategy of a padded population, whose first `count []` members alone are real."""
 
     def tell(key: Array, state: State, fitness: Array) -> State:
-        real = jnp.arange(fitness.size) < count
+        real = jnp.arange(fitness.size, dtype=jnp.int32) < count
         # Real ones share no rank with the others: the least of them is still a finite number.
         least = jnp.finfo(fitness.dtype).min
         ranked = jnp.where(real, jnp.maximum(without_nan(fitness), least), -jnp.inf)

@@ -128,7 +128,7 @@ def _follow(
     judged = without_nan(fitness)
     best = judged[jnp.argmax(judged)]
     if setting.padded:  # those that are not real are as good as the best
-        judged = jnp.where(jnp.arange(judged.size) < setting.size, judged, best)
+        judged = jnp.where(jnp.arange(judged.size, dtype=jnp.int32) < setting.size, judged, best)
     progress = StartState(
         search=search,
         history=jnp.roll(before.history, 1).at[0].set(best),
@@ -142,7 +142,7 @@ def _reason(setting: Setting, progress: StartState, judged: Array, spread: Array
     """The index in REASONS of the first criterion that is met; 0 if none is."""
     limits, search, history = setting.termination, progress.search, progress.history
     length = memory(search.best.size, setting.size)
-    recent = jnp.arange(history.size) < length
+    recent = jnp.arange(history.size, dtype=jnp.int32) < length
     low = jnp.min(history, where=recent, initial=jnp.inf)
     high = jnp.max(history, where=recent, initial=-jnp.inf)
     low_now, high_now = jnp.minimum(low, jnp.min(judged)), jnp.maximum(high, jnp.max(judged))

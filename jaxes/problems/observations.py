@@ -59,7 +59,8 @@ def merge(old: ObservationStatistics, episodes: Episode, moments: Array) -> Obse
     finite = jnp.all(jnp.isfinite(moments), axis=(1, 2))
     # Huge observations that did not end their episode: known to its device alone.
     lost = parallel.all_sum(jnp.sum(episodes.length, where=~finite & ~episodes.diverged))
-    total = old.count + (jnp.sum(episodes.length, where=~episodes.diverged) - lost)
+    added = jnp.sum(episodes.length, where=~episodes.diverged) - lost
+    total = old.count + added.astype(old.count.dtype)
     sound = (finite & ~episodes.diverged)[:, None, None]
     first, second = parallel.exact_sum(jnp.where(sound, moments, 0))
     # About the old mean, old deviations sum to zero: only the new ones shift it.

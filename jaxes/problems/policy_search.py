@@ -119,9 +119,8 @@ def policy_search(
         ("num_lanes", 1 if num_lanes in (None, "tune") else num_lanes),
     ]:
         check_count(field, value)
-    check_positive("observation_clip", observation_clip)
-    check_number("alive_penalty", alive_penalty)
-    check_fraction("discount", discount)
+    defaults = HParams(alive_penalty, observation_clip, discount)
+    check_hparams(defaults)
     check("policy", policy, callable(policy), "made by a function of jaxes.policies, such as mlp")
 
     num_observations = observation_size(environment)
@@ -139,7 +138,6 @@ def policy_search(
         num_lanes=tuned_lanes(environment, network) if num_lanes == "tune" else None,
         required_lanes=num_lanes if isinstance(num_lanes, int) else None,
     )
-    defaults = HParams(alive_penalty, observation_clip, discount)
 
     def init(key: Array, hparams: HParams = defaults) -> State:
         return State(
@@ -155,6 +153,13 @@ def policy_search(
         environment=environment,
         policy=search.policy,
     )
+
+
+def check_hparams(hparams: HParams) -> None:
+    """Raises a ValueError for a number outside its range."""
+    check_positive("observation_clip", hparams.observation_clip)
+    check_number("alive_penalty", hparams.alive_penalty)
+    check_fraction("discount", hparams.discount)
 
 
 def _refuse(unknown: dict[str, Any]) -> None:
@@ -298,7 +303,8 @@ class _PolicySearch:
         observations, hparams = problem_state
         if observations is not None:
             observations = merge(observations, train, moments[:num_train_jobs])
-        fitness = train.discounted_return - hparams.alive_penalty * train.length
+        length = train.length.astype(train.discounted_return.dtype)
+        fitness = train.discounted_return - hparams.alive_penalty * length
         fitness = jnp.where(train.diverged, jnp.nan, fitness)
         returns = jnp.where(train.diverged, jnp.nan, train.total_reward)
         returns = returns.reshape(-1, self.num_episodes).mean(axis=1)

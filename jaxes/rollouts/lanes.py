@@ -252,7 +252,7 @@ class _Scheduler:
         """The jobs that no device has begun: bool [J], the same on all of them."""
         position = jnp.arange(progress.queue.size)
         left = (position >= progress.taken) & (position < progress.queued)
-        mine = jnp.zeros(self.num_jobs, jnp.int32).at[progress.queue].add(left)
+        mine = jnp.zeros(self.num_jobs, jnp.int32).at[progress.queue].add(left.astype(jnp.int32))
         return parallel.all_sum(mine) > 0
 
     def _work(self, progress: _Progress, until: Array) -> _Progress:

@@ -50,7 +50,8 @@ def tell(key: Array, state: State, fitness: Array, *, sampler: Sampler, weights:
 
     # Szita & Lőrincz (2006): Z_t = max(Z_0 - t·decay, 0) is added to the variance.
     hparams = state.hparams
-    added = jnp.maximum(hparams.noise - hparams.noise_decay * state.generation, 0)
+    t = state.generation.astype(state.mean.dtype)
+    added = jnp.maximum(hparams.noise - hparams.noise_decay * t, 0)
     return State(
         mean=state.mean + state.std * first,
         std=base.keep_in_range(jnp.sqrt(state.std**2 * variance + added)),

@@ -8,7 +8,10 @@ import numpy as np
 
 from jaxes import hparams as numbers
 from jaxes.checks import check, check_number
-from jaxes.core import TrainHParams
+from jaxes.core import Strategy, TrainHParams
+from jaxes.problems.policy_search import HParams, check_hparams
+from jaxes.specs import spec_of
+from jaxes.strategies import STRATEGIES
 
 HParamsGrid = Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]]
 
@@ -47,3 +50,15 @@ def replaced(hparams: TrainHParams, values: Mapping[str, float]) -> TrainHParams
         check(f"hparams[{name!r}]", values, path not in given, "given once")
         given[path] = value
     return numbers.with_values(hparams, given)
+
+
+def check_ranges(strategy: Strategy, hparams: TrainHParams) -> None:
+    """Raises a ValueError for a number that the factory of the strategy or problem would refuse, of
+    those that come with jaxes."""
+    spec = spec_of(strategy)
+    if spec is not None:
+        name, traced = spec["name"], numbers.paths(hparams.strategy)
+        arguments = {field: traced.get(field, value) for field, value in spec[name].items()}
+        STRATEGIES[name](spec["population_size"], **arguments)
+    if isinstance(hparams.problem, HParams):
+        check_hparams(hparams.problem)

@@ -28,10 +28,10 @@ import numpy as np
 from rich.console import Console
 
 from jaxes import core
-from jaxes.checks import check, check_count, check_seed
+from jaxes.checks import check_count, check_seed
 from jaxes.core import Problem, Strategy, TrainHParams, TrainState
 from jaxes.sweeps.display import SweepDisplay
-from jaxes.sweeps.grid import HParamsGrid, combinations, replaced
+from jaxes.sweeps.grid import HParamsGrid, check_ranges, combinations, replaced
 from jaxes.sweeps.halving import Halving, check_halving, survivors
 from jaxes.sweeps.plan import Group, Plan, make_plans
 from jaxes.sweeps.table import best_of, write_tables
@@ -40,6 +40,7 @@ from jaxes.training.directory import RUN_FILES, config_of, open_run_dir
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import Schedule
+from jaxes.training.train import check_shell
 
 FILES = (*RUN_FILES, "trials", "batches", "results.csv", "results.parquet", "best.yaml")
 
@@ -115,8 +116,8 @@ def sweep(
       console: where progress is shown; None is silent.
 
     Raises:
-      ValueError: an unknown name, a value that is no finite number (ranges are not checked), or a
-        `run_dir` that holds something else; before anything is compiled.
+      ValueError: an unknown name, a value outside its range, or a `run_dir` that holds something
+        else; before anything is compiled.
 
     Example:
       >>> result = jaxes.sweep(
@@ -132,6 +133,7 @@ def sweep(
     trials: list[Trial] = []
     for given in combinations(hparams):
         traced = replaced(TrainHParams(strategy.hparams, problem.hparams), given)
+        check_ranges(strategy, traced)
         values = {name: np.asarray(value).item() for name, value in given.items()}
         for trial_seed in range(seed, seed + num_seeds):
             training = schedule._asdict() | {"seed": trial_seed, "loggers": ()}
@@ -175,11 +177,9 @@ def run_sweep(
     schedule.check()
     trials = sorted((t for group in groups for t in group.trials), key=lambda trial: trial.index)
     check_halving(halving, len({t.configuration_key for t in trials}), schedule.num_generations)
-    if resume and run_dir is None:
-        raise ValueError("resume must be False without a run_dir, got True")
     if max_bytes is not None:
         check_count("max_bytes", max_bytes, maximum=2**62)
-    check("callback", callback, callback is None or callable(callback), "a function or None")
+    check_shell(run_dir, resume, callback, console)
     path = None if dry_run or run_dir is None else Path(run_dir)
     settings = {
         "sweep": [[trial.seed, trial.values] for trial in trials],
@@ -189,9 +189,11 @@ def run_sweep(
         "exact": exact,
     }
     with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.disable_jit(False))  # as in `train`
         if path is not None:
             identity = json.loads(json.dumps(settings, default=float))
             stack.enter_context(open_run_dir(path, identity, resume, config, FILES))
+        loop = stack.enter_context(Loop(path, callback))
         plans = make_plans(groups, exact, max_bytes, path, console)
         batches = [batch for plan in plans for batch in plan.batches]
         results: list[RunResult] = []
@@ -200,7 +202,7 @@ def run_sweep(
                 stack.callback(batch.close)
                 batch.restore()
             runs = [run for batch in batches for run in batch.runs]
-            loop = stack.enter_context(Loop(path, SweepDisplay(runs, console), callback))
+            loop.watch = SweepDisplay(runs, console)
             results = _run_batches(loop, batches, schedule, halving)
             if path is not None:
                 write_tables(path, trials, results)

@@ -23,7 +23,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, *, read_only: bool = False):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax logs each save at info level
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what it raises, too
         self._directory = directory
         self._manager = ocp.CheckpointManager(
             directory.resolve(),

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -165,6 +166,8 @@ def check_same(what: str, identity: dict[str, Any], given: dict[str, Any]) -> No
         path, *values = found
         saved, got = (textwrap.shorten(repr(value), 200) for value in values)
         field = path.removeprefix("config.")
+        field = re.sub(r"^sweep\[(\d+)\]\[0\]$", r"seed of trial \1", field)
+        field = re.sub(r"^sweep\[(\d+)\]\[1\]\.(.*)", r"\2 of trial \1", field)
         raise ValueError(f"{field}: {what} has {saved}, got {got}")
 
 

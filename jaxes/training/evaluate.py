@@ -15,6 +15,7 @@ from jaxes.training.program import check_tests
 from jaxes.training.run import Run, RunResult, Trial
 
 
+@jax.disable_jit(False)  # as in `train`
 def evaluate_run(
     problem: Problem, strategy: Strategy, run_dir: Path, *, num_episodes: int = 100, seed: int = 0
 ) -> RunResult:

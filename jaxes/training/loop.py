@@ -4,7 +4,7 @@ when it is time to."""
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from jaxes.core import TrainState
 from jaxes.interrupt import Interrupt, answer
@@ -46,8 +46,12 @@ class Watch(Protocol):
     def update(self, progress: Progress) -> None: ...
 
 
+BEGUN = "the run had begun"  # and so something was touched: see `Loop`
+
+
 class Loop(Interrupt):
     """Drives batches; a context manager, since from its first batch on it hears Ctrl-C and SIGTERM.
+    What leaves it after that as an exception has a note that says so: it is no refusal of input.
 
     Attributes:
       run_dir: what it says that it saved in.
@@ -55,11 +59,18 @@ class Loop(Interrupt):
       callback: see `Callback`; called for each run that goes on.
     """
 
-    def __init__(self, run_dir: Path | None, watch: Watch, callback: Callback | None = None):
+    def __init__(self, run_dir: Path | None, callback: Callback | None = None):
         super().__init__()
         self.run_dir = run_dir
-        self.watch = watch
+        self.watch: Watch | None = None
         self.callback = callback
+        self._generation: int | None = None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        super().__exit__(kind, error, trace)
+        if error is not None and self._generation is not None:
+            saved = f"; {self.run_dir} has what was saved" if self.run_dir else ""
+            error.add_note(f"{BEGUN}, and had come to generation {self._generation}{saved}")
 
     def drive(self, batch: Batch, schedule: Schedule) -> None:
         """To the schedule's last generation, or until no run goes on; saved on the way and then.
@@ -70,14 +81,17 @@ class Loop(Interrupt):
         self.arm()
         pace, first, end = Pace(schedule), True, schedule.num_generations
         batch.end_at_target(schedule)  # a resumed run may have reached it
+        self._generation = batch.done
         while batch.done < end and batch.active.any() and not self.requested:
             count, test = pace.next(batch.done)
             seconds = batch.advance(count, test)
+            self._generation = batch.done
             advanced = batch.going_on()
             if test:
                 batch.end_at_target(schedule)
             if batch.done % schedule.checkpoint_every == 0:
                 batch.save()
+            assert self.watch is not None
             self.watch.update(Progress(batch, end, count, seconds, test, first))
             self._call_back(batch, advanced)
             pace.took(count, seconds)

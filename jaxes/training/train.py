@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from jaxes import core
-from jaxes.checks import check, check_seed
+from jaxes.checks import check, check_path, check_seed
 from jaxes.core import Problem, Strategy, TrainHParams
 from jaxes.training.batch import Batch
 from jaxes.training.directory import config_of, identity_of, open_run_dir
@@ -71,9 +72,7 @@ def train(
     check_settings(schedule, seed, loggers)
     if loggers and run_dir is None:
         raise ValueError(f"loggers must be empty without a run_dir, got {loggers!r}")
-    if resume and run_dir is None:
-        raise ValueError("resume must be False without a run_dir, got True")
-    check("callback", callback, callback is None or callable(callback), "a function or None")
+    check_shell(run_dir, resume, callback, console)
     core.check_parts(strategy, problem)
     hparams = TrainHParams(strategy.hparams, problem.hparams)
     if config is None:
@@ -82,9 +81,11 @@ def train(
     trial = Trial(0, seed, {}, hparams, config)
     directory = None if run_dir is None else Path(run_dir)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.disable_jit(False))  # in Python's own loops it would take hours
         if directory is not None:
             identity = identity_of(strategy.population_size, trial)
             stack.enter_context(open_run_dir(directory, identity, resume, config))
+        loop = stack.enter_context(Loop(directory, callback))
         run = Run(trial, directory, loggers)
         batch = Batch.of_run(run, problem, strategy, directory and directory / "checkpoints")
         stack.callback(batch.close)
@@ -99,9 +100,19 @@ def train(
             display.say("stopped by its callback; to go on, delete its stopped.json")
         elif batch.done >= num_generations:
             display.say("all generations are done; to go on, raise num_generations")
-        stack.enter_context(loop := Loop(directory, display, callback))
+        loop.watch = display
         loop.drive(batch, schedule)
         return next(batch.results())
+
+
+def check_shell(run_dir: Any, resume: Any, callback: Any, console: Any) -> None:
+    """Raises a ValueError for an argument around a run, or a sweep, that is of another kind."""
+    check_path("run_dir", run_dir)
+    check("resume", resume, isinstance(resume, bool), "True or False")
+    check("resume", resume, not resume or run_dir is not None, "False without a run_dir")
+    check("callback", callback, callback is None or callable(callback), "a function or None")
+    shows = console is None or isinstance(console, Console)
+    check("console", console, shows, "a rich.console.Console or None")
 
 
 def check_settings(schedule: Schedule, seed: int, loggers: tuple[LoggerName, ...]) -> None:

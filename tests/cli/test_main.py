@@ -1,6 +1,7 @@
 """The command line in this process: what it refuses, and what it lists."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+import jaxes
 from jaxes import cli
 from jaxes.config import files as config_files
 from jaxes.config import run as config
@@ -125,8 +127,9 @@ def test_bad_input_to_brax_is_one_clear_line(overrides, message, capsys, workpla
         (("train", "scalar.yaml"), "problem: a section with the field `name` is required, got 1"),
         (("train", "cycle.yaml"), "Circular reference"),
         (("evaluate", "nowhere", "--seed", "-1"), "--seed must be a whole number"),
-        (("resume", "nowhere"), "run: nowhere holds no run"),
-        (("evaluate", "nowhere"), "run: nowhere holds no run"),
+        (("resume", "nowhere"), "run: there is no nowhere"),
+        (("evaluate", "nowhere"), "run: there is no nowhere"),
+        (("evaluate", "."), "run: . holds no run of `jaxes train` (no config.yaml in it)"),
     ],
 )
 def test_bad_files_are_one_clear_line(arguments, message, capsys, workplace):
@@ -193,6 +196,69 @@ def test_a_damaged_checkpoint_is_named_and_can_be_moved_away(capsys, workplace):
         assert "checkpoints/10 is damaged; move it away" in capsys.readouterr().err
     shutil.rmtree(workplace / "run" / "checkpoints" / "10")
     assert run("resume", "run") == 0
+
+
+def fails_at(generation, error):
+    """A sink that cannot write once a run has come so far."""
+
+    def write(self, rows):
+        if rows[-1]["generation"] >= generation:
+            raise error
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), ValueError("RESOURCE_EXHAUSTED: disk")]
+)
+def test_what_fails_once_a_run_has_begun_is_no_bad_input(error, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(jaxes.training.metrics.JsonLines, "write", fails_at(5, error))
+        assert run("train", "sphere.yaml", "--run-dir", "out") == 1
+    _, err = capsys.readouterr()
+    assert f"jaxes: failed: {error}; the run had begun, and had come to generation" in err
+    assert "out has what was saved" in err
+    assert err.count("\n") == 1
+    assert run("resume", "out") == 0
+
+
+def test_a_full_disk_is_no_bad_input_even_before(capsys, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(jaxes.training.directory, "write_whole", full)
+    assert run("train", "sphere.yaml", "--run-dir", "out") == 1
+    assert "jaxes: failed: [Errno 28]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["a file", "~/.cache/jaxes", "/proc/nowhere"])
+def test_a_cache_that_cannot_be_written_is_done_without(where, capsys, workplace, monkeypatch):
+    (workplace / "file").write_text("")
+    folder = workplace / "file" / "cache" if where == "a file" else where
+    assert run("train", "sphere.yaml", "--run-dir", "out", "--cache-dir", folder) == 0
+    _, err = capsys.readouterr()
+    assert err.startswith("compiled programs are not kept: ")
+    assert "--cache-dir" in err
+    assert err.count("\n") == 1
+    assert not (workplace / "~").exists()
+
+
+def test_an_ascii_terminal_spells_out(workplace):
+    """Of a run that has trained to its end, `±` ended the program."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
+    for arguments, said in (
+        (["train", "sphere.yaml", "--run-dir", "out"], " +- "),
+        (["list"], "sigma"),
+    ):
+        command = [sys.executable, "-m", "jaxes.cli", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, check=True)
+        assert said in done.stdout.decode("ascii")
+
+
+def test_an_option_that_is_refused_is_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run("train", "sphere.yaml", "--set")
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_reader_that_goes_away_does_not_end_the_run(workplace):
