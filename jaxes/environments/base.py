@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxes.checks import brief, check, check_count, kinds, show
@@ -16,7 +17,8 @@ class Environment(NamedTuple):
     """One episode's physics, pure and for a single episode; the engine batches it.
 
     Attributes:
-      reset: `(key) -> (env_state, observation [O])`.
+      reset: `(key) -> (env_state, observation [O])`; an observation of other numbers, in a pytree
+        or an array of any shape, is flattened and cast to float32.
       step: `(env_state, action) -> (env_state, observation [O], reward [], done bool [])`. The
         action is `[A]`, a policy's outputs; where `num_actions` is given, the int32 index [] of the
         greatest of so many outputs.
@@ -43,12 +45,46 @@ class Environment(NamedTuple):
         return outputs if self.num_actions is None else jnp.argmax(outputs).astype(jnp.int32)
 
 
+def flat(observation: Any) -> Array:
+    """A pytree of numbers of any kind as one vector of float32, in the order of its leaves."""
+    leaves = [jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(observation)]
+    return jnp.concatenate(leaves)
+
+
+def tidied(environment: Environment) -> Environment:
+    """The same physics with one vector of floats as observation, a float as reward and a bool as
+    done, whatever numbers they are: a dict, an image, integers, 0.0 and 1.0 for `done`. It is the
+    environment itself where it is tidy."""
+    env_state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
+    outputs = jnp.zeros(environment.num_outputs)
+    action = jax.eval_shape(environment.action, outputs)
+    *_, reward, done = jax.eval_shape(environment.step, env_state, action)
+    vector = jax.tree_util.all_leaves([observation]) and observation.ndim == 1
+    vector = vector and jnp.issubdtype(observation.dtype, jnp.floating)
+    if vector and jnp.issubdtype(reward.dtype, jnp.floating) and done.dtype == bool:
+        return environment
+    as_vector = (lambda x: x) if vector else flat
+
+    def reset(key: Array) -> tuple[EnvState, Array]:
+        env_state, observation = environment.reset(key)
+        return env_state, as_vector(observation)
+
+    def step(env_state: EnvState, action: Array) -> tuple[EnvState, Array, Array, Array]:
+        env_state, observation, reward, done = environment.step(env_state, action)
+        reward, done = jnp.asarray(reward), jnp.asarray(done)
+        if not jnp.issubdtype(reward.dtype, jnp.floating):
+            reward = reward.astype(jnp.float32)
+        return env_state, as_vector(observation), reward, done.astype(bool)
+
+    return environment._replace(reset=reset, step=step)
+
+
 def observation_size(environment: Environment) -> int:
     """O, after a look at what the environment's functions return. Nothing is computed.
 
     Raises:
       ValueError: not one of `action_size` and `num_actions` is given, `reset` or `step` fails, or
-        returns something else than `Environment` says.
+        returns something else than `Environment` says, and `tidied` cannot mend it.
     """
     check("environment", environment, isinstance(environment, Environment), "an Environment")
     name = environment.name
@@ -56,7 +92,9 @@ def observation_size(environment: Environment) -> int:
     start = _trace(f"{name}: reset(key)", environment.reset, jax.random.key(0))
     _check_parts(f"{name}: reset(key)", start, "(env_state, observation)")
     env_state, observation = start
-    _check_array(f"{name}: reset's observation", observation, 1, jnp.floating, "[O], of floats")
+    leaves = jax.tree.leaves(observation)
+    numbers = all(map(_is_number, leaves)) and sum(map(np.size, leaves)) > 0
+    check(f"{name}: reset's observation", show(observation), numbers, "numbers, [O] floats at best")
 
     outputs = jax.ShapeDtypeStruct((environment.num_outputs,), jnp.float32)
     action = jax.eval_shape(environment.action, outputs)
@@ -69,9 +107,10 @@ def observation_size(environment: Environment) -> int:
     ]:
         same = kinds(before) == kinds(now)
         check(f"{name}: step's {part}", show(now), same, f"like reset's, {show(before)}")
-    _check_array(f"{name}: step's reward", reward, 0, jnp.floating, "[], a float")
-    _check_array(f"{name}: step's done", done, 0, jnp.bool_, "[], a bool")
-    return observation.shape[0]
+    for part, value, allowed in (("reward", reward, "a float"), ("done", done, "a bool")):
+        ok = np.shape(value) == () and _is_number(value)
+        check(f"{name}: step's {part}", show(value), ok, f"[], {allowed}")
+    return sum(map(np.size, leaves))
 
 
 def _check_actions(environment: Environment) -> None:
@@ -95,6 +134,8 @@ def _check_parts(what: str, value: Any, allowed: str) -> None:
     check(what, show(value), ok, f"a tuple {allowed}")
 
 
-def _check_array(what: str, value: Any, ndim: int, kind: Any, allowed: str) -> None:
-    ok = hasattr(value, "ndim") and value.ndim == ndim and jnp.issubdtype(value.dtype, kind)
-    check(what, show(value), ok, allowed)
+def _is_number(value: Any) -> bool:
+    """Whether it is a real one, or an array of them."""
+    dtype = getattr(value, "dtype", np.dtype(object))
+    real = jnp.issubdtype(dtype, jnp.number) and not jnp.issubdtype(dtype, jnp.complexfloating)
+    return real or jnp.issubdtype(dtype, jnp.bool_)

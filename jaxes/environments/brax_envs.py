@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal, get_args
 
 import jax
@@ -43,7 +44,7 @@ def brax(
     Args:
       env_name: a key of `BRAX_ENVIRONMENTS`, or registered by `brax.envs.register_environment`; or
         a Brax `Env` itself, which has its backend and options already.
-      backend: Brax's physics pipeline.
+      backend: Brax's physics pipeline; environments that choose their own are left with it.
       options: arguments of the environment's constructor, such as
         `{"terminate_when_unhealthy": False}`.
 
@@ -66,14 +67,34 @@ def brax(
 
         check_name("env_name", env_name, sorted(registered))
         options = _checked(options, registered[env_name])
+        chosen = {"backend": backend} if _takes_backend(registered[env_name]) else {}
+        allowed = f"left out: {env_name!r} chooses its own"
+        check("backend", backend, bool(chosen) or backend == "spring", allowed)
         try:
-            env = envs.get_environment(env_name, backend=backend, **options)
+            env = _made(partial(envs.get_environment, env_name, **options), chosen)
         except Exception as error:
             raise ValueError(
                 f"env_name: brax's {env_name!r} fails in its own code on backend {backend!r}"
                 f"{f' with options {options}' if options else ''}: {brief(error)}"
             ) from error
     return _bare(env, f"env_name {env_name!r} on {backend!r}")
+
+
+def _takes_backend(constructor: Callable) -> bool:
+    parameters = inspect.signature(constructor).parameters.values()
+    kinds = inspect.Parameter
+    return any(p.name == "backend" or p.kind is kinds.VAR_KEYWORD for p in parameters)
+
+
+def _made(make: Callable[..., Any], chosen: Mapping[str, Any]) -> Any:
+    """Made on the chosen backend, unless the constructor passes one of its own on."""
+    try:
+        return make(**chosen)
+    except TypeError as error:
+        own = "multiple values for keyword argument 'backend'" in str(error)
+        if not (chosen and own and chosen["backend"] == "spring"):
+            raise
+        return make()
 
 
 def _checked(options: Mapping[str, Any] | None, constructor: Callable) -> dict[str, Any]:

@@ -1,20 +1,21 @@
 """gymnax's environments. The only module that imports gymnax, and only when one is made."""
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
 from jaxes.checks import check, check_name, check_package
-from jaxes.environments.base import Environment
+from jaxes.environments.base import Environment, flat
 from jaxes.specs import recorded
 
 
 @recorded()
-def gymnax(env_name: str) -> Environment:
+def gymnax(env_name: str, env_params: Mapping[str, Any] | None = None) -> Environment:
     """An environment of gymnax: classic control, bsuite, MinAtar and others.
 
     Observations are flattened. Discrete actions are `num_actions`; outputs in [-1, 1] are stretched
@@ -25,6 +26,8 @@ def gymnax(env_name: str) -> Environment:
 
     Args:
       env_name: an entry of `gymnax.registered_envs`.
+      env_params: fields of the environment's own parameters in place of their defaults, such as
+        `{"max_steps_in_episode": 500}`.
 
     Raises:
       ValueError: an unknown environment, one with other actions, or gymnax is not installed.
@@ -40,6 +43,11 @@ def gymnax(env_name: str) -> Environment:
         env, params = gymnax.make(env_name)
     except OSError as error:
         raise ValueError(f"env_name: {env_name!r} wants to download its data: {error}") from error
+    given = {} if env_params is None else env_params
+    check("env_params", given, isinstance(given, Mapping), "a mapping")
+    for field in given:
+        check_name("env_params", field, [each.name for each in dataclasses.fields(params)])
+    params = params.replace(**given)
     space = env.action_space(params)
     discrete = hasattr(space, "n")
     bounded = hasattr(space, "low") and len(space.shape) <= 1
@@ -54,7 +62,7 @@ def gymnax(env_name: str) -> Environment:
     def reset(key: Array) -> tuple[Any, Array]:
         reset_key, episode_key = jax.random.split(key)
         observation, state = env.reset_env(reset_key, params)
-        return (_strong(state), episode_key), _flat(observation)
+        return (_strong(state), episode_key), flat(observation)
 
     def step(state: tuple[Any, Array], action: Array) -> tuple[Any, Array, Array, Array]:
         env_state, episode_key = state
@@ -64,7 +72,7 @@ def gymnax(env_name: str) -> Environment:
         )
         done = terminated | env.is_truncated(env_state, params)
         reward = jnp.asarray(reward, jnp.float32)
-        return (_strong(env_state), episode_key), _flat(observation), reward, done
+        return (_strong(env_state), episode_key), flat(observation), reward, done
 
     return Environment(
         reset,
@@ -73,10 +81,6 @@ def gymnax(env_name: str) -> Environment:
         name=f"env_name {env_name!r} of gymnax",
         num_actions=int(space.n) if discrete else None,
     )
-
-
-def _flat(observation: Any) -> Array:
-    return ravel_pytree(observation)[0].astype(jnp.float32)
 
 
 def _strong(state: Any) -> Any:

@@ -20,7 +20,7 @@ from jaxes.checks import (
     check_positive,
 )
 from jaxes.core import TEST, TRAIN, Evaluation, Population, Problem, Tests
-from jaxes.environments.base import Environment, observation_size
+from jaxes.environments.base import Environment, observation_size, tidied
 from jaxes.policies import (
     Params,
     Policy,
@@ -124,6 +124,7 @@ def policy_search(
     check("policy", policy, callable(policy), "made by a function of jaxes.policies, such as mlp")
 
     num_observations = observation_size(environment)
+    environment = tidied(environment)
     network = make_policy(policy, num_observations, environment.num_outputs)
     params = check_policy(network, num_observations, environment.num_outputs)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)

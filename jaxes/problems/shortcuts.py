@@ -31,7 +31,13 @@ def brax(
     return policy_search(environment, policy or mlp(), **settings)
 
 
-def gymnax(env_name: str, *, policy: PolicyFactory | None = None, **settings: Any) -> Problem:
+def gymnax(
+    env_name: str,
+    env_params: Mapping[str, Any] | None = None,
+    *,
+    policy: PolicyFactory | None = None,
+    **settings: Any,
+) -> Problem:
     """Policy search in an environment of gymnax.
 
     See `jaxes.environments.gymnax` for the arguments, and `jaxes.problems.policy_search` for the
@@ -40,7 +46,7 @@ def gymnax(env_name: str, *, policy: PolicyFactory | None = None, **settings: An
     Example:
       >>> problem = jaxes.problems.gymnax("CartPole-v1", policy=jaxes.policies.linear())
     """
-    return policy_search(environments.gymnax(env_name), policy or mlp(), **settings)
+    return policy_search(environments.gymnax(env_name, env_params), policy or mlp(), **settings)
 
 
 def playground(

@@ -82,6 +82,51 @@ def test_an_environment_object_whose_reward_and_end_are_plain_numbers():
     assert (result.return_mean, result.return_std, result.env_steps) == (5, 0, 2 * 12 * 5)
 
 
+def constructors():
+    """Of public files: a robot without arguments, a fixed pipeline, options passed on."""
+    from brax import envs
+    from brax.envs.fast import Fast
+
+    class Bare(Fast):
+        def __init__(self):
+            super().__init__()
+
+    class Dict(Fast):
+        def __init__(self, gain=1.0):
+            super().__init__(obs_mode="dict_pixels_state")
+            self.gain = gain
+
+    class Fixed(Fast):
+        def __init__(self, **kwargs):
+            self.fixed(backend="mjx", **kwargs)
+            super().__init__()
+
+        def fixed(self, backend="spring"):
+            assert backend == "mjx"
+
+    for env in (Bare, Dict, Fixed):
+        envs.register_environment(env.__name__, env)
+    return envs
+
+
+@pytest.mark.parametrize("name", ["Bare", "Dict", "Fixed"])
+def test_what_brax_makes_runs(name):
+    """Constructors that take no backend, and observations that are a dict."""
+    theirs = constructors().get_environment(name).reset(jax.random.key(0)).obs
+    problem = jaxes.problems.brax(
+        name, policy=jaxes.policies.linear(), episode_length=4, num_test_episodes=2
+    )
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(theirs))
+    assert problem.initial_mean(jax.random.key(0)).size == size * problem.environment.action_size
+    assert jaxes.train(problem, jaxes.openai_es(4), num_generations=1).env_steps == 16
+
+
+def test_a_backend_that_an_environment_does_not_take_is_refused():
+    constructors()
+    with pytest.raises(ValueError, match="backend must be left out: 'Bare' chooses its own"):
+        jaxes.environments.brax("Bare", "mjx")
+
+
 def test_what_brax_prints_and_writes_is_kept_away(tmp_path):
     code = "import jaxes; jaxes.problems.brax('hopper')"
     done = subprocess.run(
