@@ -126,7 +126,12 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepSetup:
             Group(setup.problem, setup.strategy, tuple(trials)) for setup, trials in groups.values()
         ],
         schedule=Schedule.of(training),
-        options={"halving": halving, "exact": section.exact, "max_bytes": section.max_bytes},
+        options={
+            "halving": halving,
+            "exact": section.exact,
+            "max_bytes": section.max_bytes,
+            "mean": training["mean"],
+        },
         data=data,
         static=list(static),
         repeated=_number_given(section) - count // section.num_seeds,

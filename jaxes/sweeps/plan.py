@@ -1,10 +1,11 @@
 """Which trials run at once: as many of a group as memory holds, in batches of one size."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from jaxes.terminal import say
 from jaxes.training.batch import Batch
 from jaxes.training.directory import describe, identity_of
 from jaxes.training.run import Run, Trial
+from jaxes.training.start import Start
 
 MEMORY_SHARE = 0.75  # of what is free, for the trials that run at once
 
@@ -53,8 +55,11 @@ def make_plans(
     max_bytes: int | None,
     path: Path | None,
     console: Console | None,
+    start: Start | None = None,
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Plan]:
-    """Compiles the groups' programs, and makes the directories of the trials.
+    """Compiles the groups' programs, and makes the directories of the trials, which know their
+    `start`, and what to say `about` it.
 
     The sizes of batches are kept, because checkpoints have them: a sweep that goes on has those
     with which it began, whatever memory is free by then.
@@ -66,7 +71,7 @@ def make_plans(
     for group, size in zip(groups, known, strict=True):
         plan = make_plan(
             group,
-            [Run(trial, _trial_dir(path, group, trial)) for trial in group.trials],
+            [Run(trial, _trial_dir(path, group, trial, start, about)) for trial in group.trials],
             exact,
             limit,
             size,
@@ -87,13 +92,18 @@ def _checkpoints_of(path: Path | None, batches_before: int, index: int) -> Path 
     return None if path is None else path / "batches" / str(batches_before + index)
 
 
-def _trial_dir(path: Path | None, group: Group, trial: Trial) -> Path | None:
+def _trial_dir(
+    path: Path | None, group: Group, trial: Trial, start: Start | None, about: Mapping[str, Any]
+) -> Path | None:
     """The directory of the run that a trial would be alone."""
     if path is None:
         return None
     directory = path / "trials" / f"{trial.index:04d}"
     directory.mkdir(parents=True, exist_ok=True)
-    describe(directory, identity_of(group.strategy.population_size, trial), trial.config)
+    identity = identity_of(group.strategy.population_size, trial) | dict(about)
+    describe(directory, identity, trial.config)
+    if start is not None:
+        start.save(directory)
     return directory
 
 

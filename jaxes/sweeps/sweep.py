@@ -40,6 +40,7 @@ from jaxes.training.directory import RUN_FILES, config_of, open_run_dir
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import Schedule
+from jaxes.training.start import path_of, start_and_name
 from jaxes.training.train import check_shell
 
 FILES = (*RUN_FILES, "trials", "batches", "results.csv", "results.parquet", "best.yaml")
@@ -82,6 +83,7 @@ def sweep(
     checkpoint_every: int = 50,
     test_every: int = 10,
     target_return: float | None = None,
+    mean: Any | str | None = None,
     halving: Halving | None = None,
     exact: bool = True,
     max_bytes: int | None = None,
@@ -106,6 +108,7 @@ def sweep(
       checkpoint_every: generations between checkpoints.
       test_every: generations between tests of the mean policy.
       target_return: a trial whose test reaches it ends, and leaves its lanes to the others.
+      mean: where each trial starts instead; see `jaxes.train`.
       halving: drops the worst trials on the way.
       exact: on CPU each trial has the bits of its run alone, because trials ask and tell one after
         another (values of a plain function are batched all the same). False batches these as well:
@@ -136,12 +139,17 @@ def sweep(
         check_ranges(strategy, traced)
         values = {name: np.asarray(value).item() for name, value in given.items()}
         for trial_seed in range(seed, seed + num_seeds):
-            training = schedule._asdict() | {"seed": trial_seed, "loggers": ()}
+            training = schedule._asdict() | {
+                "seed": trial_seed,
+                "loggers": (),
+                "mean": path_of(mean),
+            }
             config = config_of(problem, strategy, traced, training)
             trials.append(Trial(len(trials), trial_seed, values, traced, config))
     return run_sweep(
         [Group(problem, strategy, tuple(trials))],
         schedule,
+        mean=mean,
         halving=halving,
         exact=exact,
         max_bytes=max_bytes,
@@ -156,6 +164,7 @@ def run_sweep(
     groups: Sequence[Group],
     schedule: Schedule,
     *,
+    mean: Any | str | None = None,
     halving: Halving | None = None,
     exact: bool = True,
     max_bytes: int | None = None,
@@ -170,6 +179,7 @@ def run_sweep(
 
     Args:
       groups: what runs.
+      mean: where it starts; see `jaxes.train`.
       config: kept as `config.yaml`, for `jaxes resume`.
       dry_run: stop when the plan has been shown.
     """
@@ -181,6 +191,9 @@ def run_sweep(
         check_count("max_bytes", max_bytes, maximum=2**62)
     check_shell(run_dir, resume, callback, console)
     path = None if dry_run or run_dir is None else Path(run_dir)
+    start, about = start_and_name(mean, [g.problem for g in groups], path if resume else None)
+    if start is not None:
+        groups = [group._replace(problem=start.begun(group.problem)) for group in groups]
     settings = {
         "sweep": [[trial.seed, trial.values] for trial in trials],
         "target_return": schedule.target_return,
@@ -191,10 +204,12 @@ def run_sweep(
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.disable_jit(False))  # as in `train`
         if path is not None:
-            identity = json.loads(json.dumps(settings, default=float))
+            identity = json.loads(json.dumps(settings, default=float)) | about
             stack.enter_context(open_run_dir(path, identity, resume, config, FILES))
+            if start is not None:
+                start.save(path)
         loop = stack.enter_context(Loop(path, callback))
-        plans = make_plans(groups, exact, max_bytes, path, console)
+        plans = make_plans(groups, exact, max_bytes, path, console, start, about)
         batches = [batch for plan in plans for batch in plan.batches]
         results: list[RunResult] = []
         if not dry_run:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jax import Array
 
@@ -84,6 +85,16 @@ class Checkpoints:
             )
 
         return jax.tree_util.tree_map_with_path(of_template, template)
+
+    def leaves(self, generation: int) -> dict[str, np.ndarray]:
+        """All that was saved, by name, on the host.
+
+        Raises:
+          ValueError: the checkpoint is damaged.
+        """
+        restore = partial(self._manager.restore, args=ocp.args.StandardRestore())
+        saved = self._read(generation, restore)
+        return {name: np.asarray(leaf) for name, leaf in saved.items()}
 
     def _read(self, generation: int, read: Callable[[int], Any]) -> Any:
         """What `read` says of a generation; whatever it raises means a damaged checkpoint."""

@@ -3,6 +3,7 @@
 run.json       what the run is: format, seed, sizes, hyperparameters, config; never changed
 config.yaml    the resolved config, where there is one
 metrics.jsonl  one object a generation
+start.npz      where it began, if that was given: see `jaxes.training.start`
 stopped.json   the generation at which a callback ended it, if one did
 checkpoints/   one directory a saved generation
 lock           held by the process that runs it
@@ -31,7 +32,14 @@ from jaxes.training.run import Trial
 
 FORMAT = 2
 OLDEST = "written by jaxes before 2026-11-25; commit 45933eb reads it"
-RUN_FILES = ("run.json", "config.yaml", "metrics.jsonl", "stopped.json", "checkpoints")
+RUN_FILES = (
+    "run.json",
+    "config.yaml",
+    "start.npz",
+    "metrics.jsonl",
+    "stopped.json",
+    "checkpoints",
+)
 
 
 def identity_of(population_size: int, trial: Trial) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from jaxes.training.loop import Callback, Loop
 from jaxes.training.metrics import LoggerName, check_installed
 from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import Schedule
+from jaxes.training.start import path_of, start_and_name
 
 
 def train(
@@ -32,6 +33,7 @@ def train(
     checkpoint_every: int = 50,
     test_every: int = 10,
     target_return: float | None = None,
+    mean: Any | str | None = None,
     loggers: tuple[LoggerName, ...] = (),
     callback: Callback | None = None,
     console: Console | None = None,
@@ -52,6 +54,9 @@ def train(
       checkpoint_every: generations between checkpoints; the last generation is saved as well.
       test_every: generations between tests of the mean policy on fresh episodes.
       target_return: stop when a test's mean return reaches it.
+      mean: where the search starts instead: a vector [D], parameters like the policy's, or a run's
+        directory, whose latest checkpoint also gives the statistics that observations are
+        normalized with. What it was is kept in `run_dir`.
       loggers: of `tensorboard`, `wandb`.
       callback: `(row, state) -> bool | None`, called about once a second, at the end of a chunk of
         generations, with the metrics of its last one and the state then; True ends the run, which a
@@ -76,15 +81,20 @@ def train(
     core.check_parts(strategy, problem)
     hparams = TrainHParams(strategy.hparams, problem.hparams)
     if config is None:
-        training = schedule._asdict() | {"seed": seed, "loggers": loggers}
+        training = schedule._asdict() | {"seed": seed, "loggers": loggers, "mean": path_of(mean)}
         config = config_of(problem, strategy, hparams, training)
     trial = Trial(0, seed, {}, hparams, config)
     directory = None if run_dir is None else Path(run_dir)
+    start, about = start_and_name(mean, [problem], directory if resume else None)
+    if start is not None:
+        problem = start.begun(problem)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.disable_jit(False))  # in Python's own loops it would take hours
         if directory is not None:
-            identity = identity_of(strategy.population_size, trial)
+            identity = identity_of(strategy.population_size, trial) | about
             stack.enter_context(open_run_dir(directory, identity, resume, config))
+            if start is not None:
+                start.save(directory)
         loop = stack.enter_context(Loop(directory, callback))
         run = Run(trial, directory, loggers)
         batch = Batch.of_run(run, problem, strategy, directory and directory / "checkpoints")

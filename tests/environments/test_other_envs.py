@@ -99,5 +99,5 @@ def test_a_missing_extra_is_named(make, monkeypatch):
 def test_gymnax_parameters_are_replaced_by_name(gymnax):
     problem = jaxes.problems.gymnax("Pendulum-v1", {"max_steps_in_episode": 7}, num_test_episodes=3)
     assert jaxes.train(problem, jaxes.openai_es(4), num_generations=1).env_steps == 4 * 7
-    with pytest.raises(ValueError, match=r"env_params must be one of .* 'max_steps_in_episode'"):
+    with pytest.raises(ValueError, match=r"env_params must be one of .*max_steps_in_episode"):
         jaxes.problems.gymnax("Pendulum-v1", {"max_steps": 7})

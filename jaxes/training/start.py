@@ -1,0 +1,168 @@
+"""A start from what one has: parameters of one's own, or those of a run."""
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from jaxes.checks import brief, check, kinds, show
+from jaxes.core import HParams, Problem, State
+from jaxes.files import write_whole
+from jaxes.problems.observations import ObservationStatistics
+from jaxes.training.directory import read_identity
+
+FILE = "start.npz"  # in a run's directory: its source may change, or go away
+
+
+class Start(NamedTuple):
+    """Where a search begins.
+
+    Attributes:
+      mean: `[D]`.
+      observations: statistics to normalize with; None where there are none.
+    """
+
+    mean: np.ndarray
+    observations: ObservationStatistics | None = None
+
+    def begun(self, problem: Problem) -> Problem:
+        """The problem whose searches begin here."""
+
+        def init(key: Array, hparams: HParams = problem.hparams) -> State:
+            state = problem.init(key, hparams)
+            if self.observations is None:
+                return state
+            return state._replace(observations=jax.tree.map(jnp.asarray, self.observations))
+
+        return problem._replace(init=init, initial_mean=lambda key: jnp.asarray(self.mean))
+
+    def save(self, directory: Path) -> None:
+        content = io.BytesIO()
+        statistics = {} if self.observations is None else self.observations._asdict()
+        named: Any = {f"observations.{field}": value for field, value in statistics.items()}
+        np.savez(content, mean=self.mean, **named)
+        write_whole(directory / FILE, content.getvalue())
+
+
+def start_of(mean: Any, problem: Problem) -> Start:
+    """The start that `mean` of `jaxes.train` describes, for this problem.
+
+    Raises:
+      ValueError: it has other parameters than the problem, or is no run that has a checkpoint.
+    """
+    key = jax.random.key(0)
+    expected = jax.eval_shape(problem.initial_mean, key)
+    path = isinstance(mean, str | os.PathLike)
+    start = _of_run(Path(mean)) if path else Start(_ravel(mean, problem, expected))
+    what = f"mean: the run {mean}" if path else "mean"
+    size, finite = start.mean.size, bool(np.isfinite(start.mean).all())
+    check(what, size, size == expected.size, f"of the problem's {expected.size} parameters")
+    check(what, start.mean, finite, "finite")
+    state = jax.eval_shape(problem.init, key)
+    statistics = getattr(state, "observations", None)
+    if path:
+        same = kinds(statistics) == kinds(start.observations)
+        allowed = f"one whose observations are normalized as here, {show(statistics)}"
+        check(what, show(start.observations), same, allowed)
+    return start._replace(mean=start.mean.astype(expected.dtype))
+
+
+def start_and_name(
+    mean: Any, problems: Sequence[Problem], resumed: Path | None
+) -> tuple[Start | None, dict[str, Any]]:
+    """The start of a run or a sweep, and what its identity says of it.
+
+    Args:
+      mean: the argument of `jaxes.train`; None for the problem's own.
+      problems: all that begin there.
+      resumed: the directory of a run that goes on, which keeps its start; None for a new one.
+
+    Raises:
+      ValueError: see `start_of`.
+    """
+    kept = None if resumed is None else load_start(resumed)
+    if kept is not None and resumed is not None and (mean is None or path_of(mean)):
+        return kept, {"mean": read_identity(resumed)["mean"]}  # the path may hold another run now
+    if mean is None:
+        return None, {}
+    starts = [kept or start_of(mean, problem) for problem in problems]
+    return starts[0], {"mean": _name(mean)}
+
+
+def load_start(directory: Path) -> Start | None:
+    """What `Start.save` wrote there, if it did.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    path = directory / FILE
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            arrays = dict(saved)
+        return Start(arrays["mean"], _statistics(arrays, "observations."))
+    except Exception as error:  # whatever a damaged file makes NumPy raise
+        raise ValueError(f"run_dir: {path} is damaged ({brief(error)})") from error
+
+
+def path_of(mean: Any) -> str | None:
+    """The path that it is, from wherever it is read."""
+    return str(Path(mean).absolute()) if isinstance(mean, str | os.PathLike) else None
+
+
+def _name(mean: Any) -> str:
+    """What a run says of its start: a path, or the digest of the numbers given."""
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(mean)]
+    return path_of(mean) or hashlib.sha256(b"".join(leaves)).hexdigest()
+
+
+def _ravel(mean: Any, problem: Problem, expected: Any) -> np.ndarray:
+    """A vector, or a tree like the policy's parameters, as a vector."""
+    leaves = jax.tree.leaves(mean)
+    numbers = all(np.asarray(leaf).dtype.kind in "fiu" for leaf in leaves) and len(leaves) > 0
+    check("mean", show(mean), numbers, "numbers: a vector, a policy's parameters, or a run's path")
+    if jax.tree_util.all_leaves([mean]) or isinstance(mean, list | tuple):
+        vector = np.asarray(mean)
+        check("mean", list(vector.shape), vector.ndim == 1, "a vector [D], or parameters")
+        return vector
+    if problem.policy is None:
+        raise ValueError(f"mean must be a vector [{expected.size}], got {show(mean)}")
+    state = problem.init(jax.random.key(0))
+    parameters = problem.policy(jnp.zeros(expected.shape, expected.dtype), state).init(
+        jax.random.key(0)
+    )
+    same = jax.tree.map(np.shape, mean) == jax.tree.map(np.shape, parameters)
+    check("mean", show(mean), same, f"like the policy's parameters, {show(parameters)}")
+    return np.asarray(ravel_pytree(mean)[0])
+
+
+def _of_run(directory: Path) -> Start:
+    from jaxes.training.checkpoint import Checkpoints
+
+    found = directory / "checkpoints"
+    latest = Checkpoints(found, read_only=True).latest() if found.is_dir() else None
+    if latest is None:
+        raise ValueError(f"mean: {directory} is no run that has a checkpoint")
+    leaves = Checkpoints(found, read_only=True).leaves(latest)
+    if ".strategy.mean" not in leaves:
+        raise ValueError(f"mean: the checkpoint of {directory} has no .strategy.mean")
+    return Start(leaves[".strategy.mean"], _statistics(leaves, ".problem.observations."))
+
+
+def _statistics(arrays: Mapping[str, Any], prefix: str) -> ObservationStatistics | None:
+    """Those of the arrays whose names begin so, if there are any."""
+    found = {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+    return ObservationStatistics(**found) if found else None
