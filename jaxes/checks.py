@@ -105,6 +105,8 @@ def show(tree: Any) -> str:
 def _dtype(leaf: Any) -> Any:
     """What it has as an array; of what is none, its type."""
     try:
+        if isinstance(leaf, str):  # which could be the name of one
+            return "str"
         return getattr(leaf, "dtype", None) or jnp.result_type(leaf)
     except TypeError:
         return type(leaf).__name__
