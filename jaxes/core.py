@@ -71,6 +71,7 @@ class Tests(NamedTuple):
     length: Array  # steps
     diverged: Array  # bool: the simulation left the finite numbers
     truncated: Array  # bool: cut at its bound, while it could have gone on
+    measures: dict[str, Array] | None = None  # what else the environment tells, by name
 
 
 class Evaluation(NamedTuple):

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import os
 import shlex
 import time
@@ -14,6 +15,7 @@ from rich.console import Console
 from jaxes import clock
 from jaxes.terminal import format_number, say
 from jaxes.training import RunResult
+from jaxes.training.run import describe_tests
 
 
 def add_config_options(command: argparse.ArgumentParser) -> None:
@@ -64,6 +66,18 @@ def say_result(result: RunResult, console: Console) -> None:
         f"{count} fresh episodes{diverged} (zero policy: "
         f"{format_number(result.zero_policy_return)}), at generation {result.generation}",
     )
+    if result.episode_length > 0:
+        least, median, most = (
+            format_number(value)
+            for value in (result.return_min, result.return_median, result.return_max)
+        )
+        population = result.population_return
+        own = f"; its population, in episodes of its own, {format_number(population)}"
+        say(
+            console,
+            f"least {least}, median {median}, most {most}; {describe_tests(result._asdict())}"
+            f"{'' if math.isnan(population) else own}",
+        )
 
 
 @contextlib.contextmanager

@@ -18,6 +18,12 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("run", type=Path, help="a run directory")
     command.add_argument("--episodes", type=int, default=100, help="default: 100")
     command.add_argument("--seed", type=int, default=0, help="of the episodes; default: 0")
+    command.add_argument(
+        "--checkpoint",
+        default="latest",
+        metavar="best|latest|N",
+        help="by training's tests, the last one (default), or that of generation N",
+    )
     common.add_jax_options(command)
     return command
 
@@ -25,7 +31,13 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, console: Console) -> None:
     check_count("--episodes", options.episodes)
     check_seed("--seed", options.seed)
-    result = jaxes.evaluate(options.run, num_episodes=options.episodes, seed=options.seed)
+    which = options.checkpoint
+    result = jaxes.evaluate(
+        options.run,
+        num_episodes=options.episodes,
+        seed=options.seed,
+        checkpoint=int(which) if which.isdigit() else which,
+    )
     common.say_result(result, console)
     if options.json:
         print(json.dumps(finite(result.plain())))

@@ -12,6 +12,8 @@ from jaxes.cli.train import train
 from jaxes.config import files
 from jaxes.config.run import load
 from jaxes.config.sweep import load as load_sweep
+from jaxes.sweeps.table import renew
+from jaxes.terminal import say
 
 
 def add_to(commands: Any) -> argparse.ArgumentParser:
@@ -26,4 +28,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
     if "sweep" in files.read(path):
         sweep(load_sweep(path), options.run, options, console, resume=True)
     else:
-        train(load(path), options.run, options, console, resume=True)
+        result = train(load(path), options.run, options, console, resume=True)
+        run = options.run.absolute()
+        if run.parent.name == "trials" and (run.parents[1] / "results.csv").exists():
+            renew(run.parents[1], int(run.name), result)
+            say(console, f"the tables of {run.parents[1]} have it now")

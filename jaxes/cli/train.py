@@ -13,6 +13,7 @@ from jaxes.cli import common
 from jaxes.config import files
 from jaxes.config.run import Config, load
 from jaxes.terminal import say
+from jaxes.training import RunResult
 from jaxes.training.metrics import finite
 
 
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 def train(
     config: Config, run_dir: Path, options: argparse.Namespace, console: Console, resume: bool
-) -> None:
+) -> RunResult:
     """A run from its start, or from where it was cut."""
     problem, strategy, training = config.build()
     common.say_ready(console)
@@ -57,3 +58,4 @@ def train(
     )
     if options.json:
         print(json.dumps(finite(result.plain())))
+    return result

@@ -21,7 +21,7 @@ from jaxes.core import Problem, Strategy
 from jaxes.policies import POLICIES
 from jaxes.problems import PROBLEMS, policy_search
 from jaxes.strategies import STRATEGIES
-from jaxes.training.evaluate import evaluate_run
+from jaxes.training.evaluate import Choice, evaluate_run
 from jaxes.training.run import RunResult
 from jaxes.training.schedule import Schedule
 from jaxes.training.train import check_settings, train
@@ -105,8 +105,9 @@ def evaluate(
     *,
     num_episodes: int = 100,
     seed: int = 0,
+    checkpoint: Choice = "latest",
 ) -> RunResult:
-    """Tests the policy of a run's latest checkpoint, and the zero policy beside it.
+    """Tests the policy of a run's checkpoint, and the zero policy beside it.
 
     Args:
       run_dir: the run, or a trial of a sweep; it is only read.
@@ -114,9 +115,11 @@ def evaluate(
       strategy: the run's strategy; likewise.
       num_episodes: at least 1; they never coincide with those of the run's training.
       seed: of the episodes.
+      checkpoint: `latest`, `best` (by the test that training made at that generation), or its
+        generation.
 
     Raises:
-      ValueError: it is no run, has no checkpoint, or is one of another problem or strategy.
+      ValueError: it is no run, has no such checkpoint, or is one of another problem or strategy.
 
     Example:
       >>> jaxes.evaluate("runs/hopper", num_episodes=1000).return_mean
@@ -124,7 +127,14 @@ def evaluate(
     if problem is None or strategy is None:
         setup = load(config_of_run(Path(run_dir))).build(problem)
         problem, strategy = setup.problem, strategy or setup.strategy
-    return evaluate_run(problem, strategy, Path(run_dir), num_episodes=num_episodes, seed=seed)
+    return evaluate_run(
+        problem,
+        strategy,
+        Path(run_dir),
+        num_episodes=num_episodes,
+        seed=seed,
+        checkpoint=checkpoint,
+    )
 
 
 # The models, from the factories' signatures.

@@ -23,6 +23,8 @@ from jaxes.sweeps.plan import Group
 from jaxes.training.run import Trial
 from jaxes.training.schedule import Schedule
 
+# Sections whose fields are those of what they name; a strategy's stand under its name.
+NAMES = ("environment.name", "problem.name", "policy.name")
 MOST_TRIALS = 100_000  # each has a directory
 
 
@@ -205,8 +207,9 @@ def config_of(base: dict[str, Any], values: Mapping[str, Any]) -> Config:
     """The config of one configuration's runs."""
     data = copy.deepcopy(base)
     paths: set[str] = set()
-    # The strategy's name first, since `*` stands for it.
-    for name, value in sorted(values.items(), key=lambda item: item[0] != "strategy.name"):
+    # Names first: fields belong to them, and `*` stands for the strategy's.
+    names = (*NAMES, "strategy.name")
+    for name, value in sorted(values.items(), key=lambda item: item[0] not in names):
         if name.split(".")[0] == "training":
             raise ConfigError(f"sweep: {name} is common to all trials and cannot be swept")
         path, chosen = _path(name, data), _chosen(data)
@@ -219,6 +222,9 @@ def config_of(base: dict[str, Any], values: Mapping[str, Any]) -> Config:
         if path in paths:
             raise ConfigError(f"sweep: {path} is given twice")
         paths.add(path)
+        if path in NAMES and _named(data, path) not in (None, value):
+            section = path.removesuffix(".name")
+            data[section] = {"name": value}  # the other's fields mean nothing to this one
         set_field(data, path, value, f"sweep: {name}")
     with _of_trial(values):
         return Config(data)
@@ -232,6 +238,12 @@ def _of_trial(values: Mapping[str, Any]) -> Iterator[None]:
     except ConfigError as error:
         said = ", ".join(f"{name}={value!r}" for name, value in values.items())
         raise ConfigError(f"sweep, with {said}: {error}" if said else str(error)) from error
+
+
+def _named(data: Mapping[str, Any], path: str) -> Any:
+    """The name that a section has; None where it has none."""
+    section = data.get(path.partition(".")[0])
+    return section.get("name") if isinstance(section, dict) else None
 
 
 class _Builder:

@@ -25,6 +25,10 @@ class Environment(NamedTuple):
       action_size: A, the numbers of a continuous action.
       name: what error messages call it.
       num_actions: how many discrete actions there are, in place of `action_size`.
+      measure: `(env_state) -> {name: number []}`, what else is told of test episodes: of their last
+        state, such as a distance covered, or
+      summed: over their steps, if it is named here. `alive_reward`, the part of the reward that
+        being alive gives, is told as a share of the return.
       spec: what a config says of it, or None (see `jaxes.specs`).
     """
 
@@ -33,6 +37,8 @@ class Environment(NamedTuple):
     action_size: int | None = None
     name: str = "environment"
     num_actions: int | None = None
+    measure: Callable[[EnvState], Mapping[str, Array]] | None = None
+    summed: tuple[str, ...] = ()
     spec: Mapping[str, Any] | None = None
 
     @property
@@ -110,6 +116,13 @@ def observation_size(environment: Environment) -> int:
     for part, value, allowed in (("reward", reward, "a float"), ("done", done, "a bool")):
         ok = np.shape(value) == () and _is_number(value)
         check(f"{name}: step's {part}", show(value), ok, f"[], {allowed}")
+    if environment.measure is not None:
+        found = _trace(f"{name}: measure(env_state)", environment.measure, new_state)
+        numbers = isinstance(found, Mapping) and all(
+            isinstance(key, str) and np.shape(value) == () and _is_number(value)
+            for key, value in found.items()
+        )
+        check(f"{name}: measure", show(found), numbers, "a function to {name: number []}")
     return sum(map(np.size, leaves))
 
 

@@ -35,6 +35,9 @@ BRAX_ENVIRONMENTS = {
 }
 
 
+ALIVE, FORWARD = ("healthy", "survive", "alive"), ("forward", "run", "linvel", "fwd")
+
+
 @recorded()
 def brax(
     env_name: str | Any, backend: Backend = "spring", options: Mapping[str, Any] | None = None
@@ -129,7 +132,23 @@ def _bare(env: Any, name: str) -> Environment:
         # Plain numbers where they never change: hopper's `done` if it cannot become unhealthy.
         return state, state.obs, jnp.asarray(state.reward), jnp.asarray(state.done, bool)
 
-    return Environment(reset, step, env.action_size, name)
+    return Environment(
+        reset, step, env.action_size, name, measure=_measure, summed=("alive_reward", "forward")
+    )
+
+
+def _measure(state: Any) -> dict[str, Array]:
+    """How far it came, and what it was given for being alive, where the environment's metrics tell
+    of these; their names are mere convention."""
+    metrics = state.metrics
+    alive = [metrics[f"reward_{name}"] for name in ALIVE if f"reward_{name}" in metrics]
+    forward = [metrics[f"reward_{name}"] for name in FORWARD if f"reward_{name}" in metrics]
+    found = {"alive_reward": alive[0]} if alive else {}
+    if "x_position" in metrics:
+        found["distance"] = metrics["x_position"]
+    elif forward:
+        found["forward"] = forward[0]
+    return found
 
 
 @contextlib.contextmanager

@@ -52,11 +52,13 @@ class HParams(NamedTuple):
     alive_penalty: Array | float  # a step
     observation_clip: Array | float  # > 0, in standard deviations
     discount: Array | float  # γ in (0, 1]
+    episode_cap: Array | float | None = None  # at least 1, in mean lengths; None for no cap
 
 
 class State(NamedTuple):
     observations: ObservationStatistics | None  # None where they are not normalized
     hparams: HParams
+    mean_length: Array | None = None  # [], of the last generation's episodes, where they are capped
 
 
 class Actor(NamedTuple):
@@ -78,6 +80,7 @@ def policy_search(
     observation_clip: float = 10.0,
     alive_penalty: float = 0.0,
     discount: float = 1.0,
+    episode_cap: float | None = None,
     num_lanes: Lanes = None,
     **unknown: Any,
 ) -> Problem:
@@ -98,6 +101,9 @@ def policy_search(
       alive_penalty: subtracted from fitness each step (not from returns), so that standing still
         does not pay; the environments' own bonus is 1 for hopper, walker2d and ant, 5 for humanoid.
       discount: γ in (0, 1], of fitness alone.
+      episode_cap: at least 1: training episodes are cut at so many times the mean length of the
+        last generation's (2 in Salimans et al. 2017), so that a few long ones hold nothing back;
+        `rollout/truncated` counts them. Test episodes are not cut.
       num_lanes: episodes simulated side by side on a device; by default what suits the kind of
         device, and `tune` measures what suits this one when the problem is made (see
         `jaxes.rollouts.tuning`), once for each environment and policy. On CPU it does not show in
@@ -119,7 +125,7 @@ def policy_search(
         ("num_lanes", 1 if num_lanes in (None, "tune") else num_lanes),
     ]:
         check_count(field, value)
-    defaults = HParams(alive_penalty, observation_clip, discount)
+    defaults = HParams(alive_penalty, observation_clip, discount, episode_cap)
     check_hparams(defaults)
     check("policy", policy, callable(policy), "made by a function of jaxes.policies, such as mlp")
 
@@ -144,6 +150,7 @@ def policy_search(
         return State(
             observations=no_observations(num_observations) if normalize_observations else None,
             hparams=jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), hparams),
+            mean_length=None if episode_cap is None else jnp.asarray(episode_length, jnp.float32),
         )
 
     return Problem(
@@ -161,6 +168,8 @@ def check_hparams(hparams: HParams) -> None:
     check_positive("observation_clip", hparams.observation_clip)
     check_number("alive_penalty", hparams.alive_penalty)
     check_fraction("discount", hparams.discount)
+    if hparams.episode_cap is not None:
+        check_number("episode_cap", hparams.episode_cap, lambda cap: cap >= 1, "at least 1")
 
 
 def _refuse(unknown: dict[str, Any]) -> None:
@@ -258,10 +267,10 @@ class _PolicySearch:
         )
 
     def normalizer(self, problem_state: State) -> Normalizer | None:
-        observations, hparams = problem_state
+        observations, clip = problem_state.observations, problem_state.hparams.observation_clip
         if observations is None:
             return None
-        return Normalizer(observations.mean, std(observations), hparams.observation_clip)
+        return Normalizer(observations.mean, std(observations), clip)
 
     def context(
         self, numbering: Numbering, populations: Population, problem_states: State, jobs: Array
@@ -272,7 +281,16 @@ class _PolicySearch:
         solutions = self.solutions(numbering, populations, jobs)
         of_jobs = of_trial(problem_states, trial)
         actors = Actor(jax.vmap(self.unravel)(solutions), self.normalizer(of_jobs))
-        return Context(actors, of_jobs.hparams.discount)
+        limit = self.limit(of_jobs, numbering.is_test(jobs))
+        return Context(actors, of_jobs.hparams.discount, limit)
+
+    def limit(self, of_jobs: State, is_test: Array) -> Array | None:
+        """The steps [M] after which these jobs' episodes are cut; None where all have as many."""
+        cap, mean_length = of_jobs.hparams.episode_cap, of_jobs.mean_length
+        if cap is None or mean_length is None:
+            return None
+        capped = jnp.ceil(cap * mean_length).astype(jnp.int32)
+        return jnp.where(is_test, self.episode_length, jnp.minimum(capped, self.episode_length))
 
     def solutions(self, numbering: Numbering, populations: Population, jobs: Array) -> Array:
         """The parameter vectors [M, D] of these jobs [M]."""
@@ -301,7 +319,7 @@ class _PolicySearch:
         num_train_jobs = episodes.length.size - self.num_test_episodes
         train = jax.tree.map(lambda leaf: leaf[:num_train_jobs], episodes)
         test = jax.tree.map(lambda leaf: leaf[num_train_jobs:], episodes)
-        observations, hparams = problem_state
+        observations, hparams, mean_length = problem_state
         if observations is not None:
             observations = merge(observations, train, moments[:num_train_jobs])
         length = train.length.astype(train.discounted_return.dtype)
@@ -311,7 +329,9 @@ class _PolicySearch:
         returns = returns.reshape(-1, self.num_episodes).mean(axis=1)
         return Evaluation(
             fitness=fitness.reshape(-1, self.num_episodes).mean(axis=1),
-            problem_state=State(observations, hparams),
+            problem_state=State(
+                observations, hparams, None if mean_length is None else train.length.mean()
+            ),
             metrics={
                 "return/mean": jnp.nanmean(returns),
                 "return/max": jnp.nanmax(returns),
@@ -321,5 +341,7 @@ class _PolicySearch:
                 "rollout/truncated": train.truncated.sum(),
                 "rollout/utilization": utilization,
             },
-            tests=Tests(test.total_reward, test.length, test.diverged, test.truncated),
+            tests=Tests(
+                test.total_reward, test.length, test.diverged, test.truncated, test.measures
+            ),
         )

@@ -1,7 +1,5 @@
 """Tables: configurations of a sweep in order, by interquartile means over seeds."""
 
-import contextlib
-import csv
 import json
 import math
 from pathlib import Path
@@ -11,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from jaxes.statistics import with_interval
-from jaxes.sweeps.table import COLUMNS, rank_key, scores_of
+from jaxes.sweeps.table import MEASURE, is_swept, rank_key, read_table, scores_of
 from jaxes.terminal import format_number
 from jaxes.training.directory import read_identity
 from jaxes.training.metrics import Row, read_rows
@@ -49,6 +47,11 @@ class Ranked(NamedTuple):
       best: the greatest score.
       diverged: how many of the runs diverged.
       dropped: whether halving dropped it.
+      zero_policy: mean return of the policy with all parameters zero.
+      standing: whether it is not above the zero policy: the lower end of its interval, with a
+        single seed of that over its test episodes, does not exceed that return.
+      episode_length: steps of a test episode, on average over the seeds.
+      measures: means of what the environment measures, by name.
     """
 
     values: dict[str, Any]
@@ -59,6 +62,10 @@ class Ranked(NamedTuple):
     best: float
     diverged: int
     dropped: bool
+    zero_policy: float
+    standing: bool
+    episode_length: float
+    measures: dict[str, float]
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -69,16 +76,8 @@ def read_sweep(path: Path) -> Sweep:
     """
     if (path / "run.json").exists():
         read_identity(path)
-    table = path / "results.csv"
-    if not table.is_file():
-        raise ValueError(f"sweep: {path} holds no finished sweep (no results.csv in it)")
-    with table.open(newline="") as file:
-        rows = [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    for row in rows:  # of a sweep that ended before there was such a column
-        row.setdefault("score", -math.inf if row["status"] == "diverged" else row["return_mean"])
-    if not rows:
-        raise ValueError(f"sweep: {table} has no rows")
-    return Sweep(path, [name for name in rows[0] if name not in COLUMNS], rows)
+    rows = read_table(path)
+    return Sweep(path, list(filter(is_swept, rows[0])), rows)
 
 
 def rank(sweep: Sweep) -> list[Ranked]:
@@ -96,6 +95,14 @@ def rank(sweep: Sweep) -> list[Ranked]:
             best=float(np.max(scores)),
             diverged=sum(row["status"] == "diverged" for row in rows),
             dropped=any(row["status"] == "dropped" for row in rows),
+            zero_policy=(zero := _mean_of(rows, "zero_policy_return")),
+            standing=not (_lower_end(rows) if math.isnan(low) else low) > zero,
+            episode_length=_mean_of(rows, "episode_length"),
+            measures={
+                name.removeprefix(MEASURE): _mean_of(rows, name)
+                for name in rows[0]
+                if name.startswith(MEASURE)
+            },
         )
         ranked.append((rank_key(rows), row))
     return [row for _, row in sorted(ranked, key=lambda pair: pair[0])]
@@ -104,10 +111,14 @@ def rank(sweep: Sweep) -> list[Ranked]:
 def table(sweep: Sweep, ranked: list[Ranked]) -> Table:
     """The ranking as a terminal shows it."""
     table = Table()
-    for name in (*sweep.fields, "seeds", "return (IQM)", "95 % interval", "best", ""):
+    measures = [name for name in ranked[0].measures if name != "alive_reward"]
+    about = ["zero policy", "steps", *measures] if ranked[0].episode_length > 0 else []
+    for name in (*sweep.fields, "seeds", "return (IQM)", "95 % interval", "best", *about, ""):
         table.add_column(name.removeprefix("strategy."), overflow="fold")
     for row in ranked:
         remarks = ["dropped"] * row.dropped + [f"{row.diverged} diverged"] * bool(row.diverged)
+        remarks += ["not above the zero policy"] * (row.standing and bool(about))
+        told = [row.zero_policy, row.episode_length, *(row.measures[name] for name in measures)]
         table.add_row(
             *("-" if row.values[name] is None else str(row.values[name]) for name in sweep.fields),
             str(row.num_seeds),
@@ -116,14 +127,24 @@ def table(sweep: Sweep, ranked: list[Ranked]) -> Table:
             if math.isnan(row.low)
             else f"{format_number(row.low)} to {format_number(row.high)}",
             format_number(row.best),
+            *(format_number(value) for value in told[: len(about)]),
             ", ".join(remarks),
         )
     return table
 
 
-def _value(text: str) -> Any:
-    """A cell as the number that it was, or as text; None where the trial has no such field."""
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text or None
+def _mean_of(rows: list[dict[str, Any]], name: str) -> float:
+    """Over seeds; NaN where the column is not there: of a sweep that ended before it was."""
+    values = [row.get(name) for row in rows]
+    known = [float(value) for value in values if value is not None and math.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _lower_end(rows: list[dict[str, Any]]) -> float:
+    """Of the 95 % interval of a single run's mean return, over its test episodes; -inf of several
+    runs, one of which diverged."""
+    if len(rows) > 1:
+        return -math.inf
+    row = rows[0]
+    episodes = row["num_test_episodes"] - row["num_test_diverged"]
+    return row["score"] - 1.96 * row["return_std"] / math.sqrt(max(episodes, 1))

@@ -9,7 +9,8 @@
 Written for one episode; `make_simulation` makes of it what the lanes run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -32,12 +33,14 @@ class Episode(NamedTuple):
       discounted_return: float32 [], Σ γ^t r_t.
       length: int32 [], steps.
       flags: int32 [], why it ended: `DIVERGED`, `TRUNCATED`, or by itself, 0.
+      measures: float32 [] by name: what `environment.measure` says, summed or of the last state.
     """
 
     total_reward: Array
     discounted_return: Array
     length: Array
     flags: Array
+    measures: dict[str, Array]
 
     @property
     def diverged(self) -> Array:
@@ -50,10 +53,10 @@ class Episode(NamedTuple):
         return self.flags == TRUNCATED
 
     @classmethod
-    def none(cls) -> "Episode":
-        """Before the first step."""
+    def none(cls, measures: Iterable[str] = ()) -> "Episode":
+        """Before the first step, of an environment with these measures."""
         zero, no_steps = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
-        return cls(zero, zero, length=no_steps, flags=no_steps)
+        return cls(zero, zero, no_steps, no_steps, dict.fromkeys(measures, zero))
 
 
 class Context(NamedTuple):
@@ -62,10 +65,12 @@ class Context(NamedTuple):
     Attributes:
       params: what `act` is given: a policy's parameters, and whatever else differs between jobs.
       discount: float32 [], γ.
+      limit: int32 [], steps after which it is cut; None where that is the same for all.
     """
 
     params: Any
     discount: Array
+    limit: Array | None = None
 
 
 class State(NamedTuple):
@@ -93,7 +98,7 @@ def make_simulation(
       act: `(params, policy_state, observation [O]) -> (action, policy_state)`, of one job; the
         action is what `environment.step` takes.
       policy: whose memory an episode starts with.
-      episode_length: an episode ends after this many steps.
+      episode_length: an episode ends after this many steps, if its context has no limit.
       num_observations: O, if the moments of the observations x that the policy acts on are to be
         tallied, Σ(x-c) and Σ(x-c)² [2, O]; then also
       center: `(params) -> [O]`, about which they are taken: near their mean, for precision.
@@ -115,24 +120,38 @@ def make_simulation(
         diverged = ~(jnp.isfinite(reward) & acted_on & seen)
         reward = jnp.where(diverged, 0, reward).astype(jnp.float32)
         length = episode.length + 1
-        cut = length >= episode_length
+        cut = length >= (episode_length if context.limit is None else context.limit)
         so_far = Episode(
             total_reward=episode.total_reward + reward,
             discounted_return=episode.discounted_return + state.weight * reward,
             length=length,
             flags=jnp.where(diverged, DIVERGED, jnp.where(cut & ~done, TRUNCATED, 0)),
+            measures={
+                name: value + episode.measures[name] if name in environment.summed else value
+                for name, value in measured(environment, env_state).items()
+            },
         )
         if center is not None:
             tally = _add(tally, state.observation, center(context.params))
         state = State(env_state, observation, policy_state, state.weight * context.discount)
         return state, so_far, tally, done | diverged | cut
 
+    env_state, _ = jax.eval_shape(environment.reset, jax.random.key(0))
+    names = jax.eval_shape(partial(measured, environment), env_state)
     return Simulation(
         start=jax.vmap(start),
         step=jax.vmap(step),
-        outcome=Episode.none(),
+        outcome=Episode.none(names),
         tally=() if num_observations is None else jnp.zeros((2, num_observations), jnp.float32),
     )
+
+
+def measured(environment: Environment, env_state: EnvState) -> dict[str, Array]:
+    """What the environment tells of this state beside its reward."""
+    if environment.measure is None:
+        return {}
+    found = environment.measure(env_state)
+    return {name: jnp.asarray(found[name], jnp.float32) for name in sorted(found)}
 
 
 def _add(moments: Array, observation: Array, center: Array) -> Array:

@@ -34,7 +34,7 @@ from jaxes.sweeps.display import SweepDisplay
 from jaxes.sweeps.grid import HParamsGrid, check_ranges, combinations, replaced
 from jaxes.sweeps.halving import Halving, check_halving, survivors
 from jaxes.sweeps.plan import Group, Plan, make_plans
-from jaxes.sweeps.table import best_of, write_tables
+from jaxes.sweeps.table import best_of, flat, write_tables
 from jaxes.training.batch import Batch
 from jaxes.training.directory import RUN_FILES, config_of, open_run_dir
 from jaxes.training.loop import Callback, Loop
@@ -220,7 +220,7 @@ def run_sweep(
             loop.watch = SweepDisplay(runs, console)
             results = _run_batches(loop, batches, schedule, halving)
             if path is not None:
-                write_tables(path, trials, results)
+                write_tables(path, [flat(result) for result in results])
         return SweepResult(
             results=results,
             states=[_states(plan) for plan in plans],

@@ -1,23 +1,32 @@
 """What the trials of a sweep came to: tables, and which configuration is best."""
 
+import contextlib
 import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 
 from jaxes.files import write_whole
 from jaxes.statistics import interquartile_mean
-from jaxes.training.run import RunResult, Trial, configuration_key
+from jaxes.training.run import RunResult, configuration_key
+
+T = TypeVar("T")
+Row = dict[str, Any]  # of the table: a trial
 
 # Of a result, what is no column: of the process, not of the trial.
-NOT_COLUMNS = ("state", "run_dir", "compile_seconds", "values")
+NOT_COLUMNS = ("state", "run_dir", "compile_seconds", "values", "measures")
+MEASURE = "test/"  # before the names of what the environment measures
 COLUMNS = tuple(name for name in RunResult._fields if name not in NOT_COLUMNS)
+
+
+def is_swept(column: str) -> bool:
+    """Whether a column of the table is a swept field."""
+    return column not in COLUMNS and not column.startswith(MEASURE)
 
 
 def rank_key(rows: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
@@ -37,30 +46,35 @@ def flat(result: RunResult) -> dict[str, Any]:
     """A row of the table: the swept fields are columns of their own."""
     row = {name: getattr(result, name) for name in COLUMNS}
     first = {name: row.pop(name) for name in ("trial", "seed")}
-    return first | result.values | row
+    measured = {f"{MEASURE}{name}": value for name, value in result.measures.items()}
+    return first | result.values | row | measured
 
 
 def best_of(results: Sequence[RunResult]) -> RunResult | None:
     """Of the configuration that ranks first the run with the greatest score; None where all
     diverged."""
-    if all(result.status == "diverged" for result in results):
-        return None
-    configurations: dict[str, list[RunResult]] = {}
-    for result in results:
-        configurations.setdefault(configuration_key(result.values), []).append(result)
-    first = min(configurations.values(), key=lambda runs: rank_key([flat(run) for run in runs]))
-    return max(first, key=lambda run: run.score)
+    runs = by_configuration(results, lambda result: result.values)
+    first = min(runs, key=lambda runs: rank_key([flat(run) for run in runs]))
+    best = max(first, key=lambda run: run.score)
+    return None if best.status == "diverged" else best
 
 
-def write_tables(directory: Path, trials: Sequence[Trial], results: Sequence[RunResult]) -> None:
+def by_configuration(rows: Sequence[T], values_of: Callable[[T], Mapping]) -> list[list[T]]:
+    """The seeds of each configuration."""
+    configurations: dict[str, list[T]] = {}
+    for row in rows:
+        configurations.setdefault(configuration_key(values_of(row)), []).append(row)
+    return list(configurations.values())
+
+
+def write_tables(directory: Path, rows: Sequence[Row]) -> None:
     """Writes `results.csv`, `results.parquet`, and `best.yaml` where the best has a config."""
     import pyarrow
     import pyarrow.parquet
 
-    rows = [flat(result) for result in results]
     names = sorted(
         dict.fromkeys(name for row in rows for name in row),
-        key=lambda name: 0 if name in ("trial", "seed") else 2 if name in COLUMNS else 1,
+        key=lambda name: 0 if name in ("trial", "seed") else 1 if is_swept(name) else 2,
     )
     text = io.StringIO()
     writer = csv.DictWriter(text, names)
@@ -71,10 +85,50 @@ def write_tables(directory: Path, trials: Sequence[Trial], results: Sequence[Run
     whole = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), whole)
     write_whole(directory / "results.parquet", whole.getvalue())
-    best = best_of(results)
-    configs = (trial.config for trial in trials if best is not None and trial.values == best.values)
-    if (config := next(configs, None)) is not None:  # of the first seed
-        write_whole(directory / "best.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    first = min(by_configuration(rows, swept), key=rank_key)
+    config = directory / "trials" / f"{first[0]['trial']:04d}" / "config.yaml"  # of the first seed
+    if any(row["status"] != "diverged" for row in first) and config.exists():
+        write_whole(directory / "best.yaml", config.read_bytes())
+
+
+def read_table(directory: Path) -> list[Row]:
+    """The rows of `results.csv`.
+
+    Raises:
+      ValueError: there are none.
+    """
+    table = directory / "results.csv"
+    if not table.is_file():
+        raise ValueError(f"sweep: {directory} holds no finished sweep (no results.csv in it)")
+    with table.open(newline="") as file:
+        rows = [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    for row in rows:  # of a sweep that ended before there was such a column
+        row.setdefault("score", -math.inf if row["status"] == "diverged" else row["return_mean"])
+    if not rows:
+        raise ValueError(f"sweep: {table} has no rows")
+    return rows
+
+
+def renew(directory: Path, trial: int, result: RunResult) -> None:
+    """Writes the tables anew, with what a trial has come to since it was resumed alone."""
+    now = {name: value for name, value in flat(result).items() if name not in ("trial", "seed")}
+    rows = read_table(directory)
+    write_tables(directory, [row | now if row["trial"] == trial else row for row in rows])
+
+
+def swept(row: Row) -> dict[str, Any]:
+    """The swept fields of a row."""
+    return {name: value for name, value in row.items() if is_swept(name)}
+
+
+def _value(text: str) -> Any:
+    """A cell as the number that it was, or as text; None where the trial has no such field."""
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text or None
 
 
 def _column(values: list[Any]) -> list[Any]:

@@ -13,7 +13,7 @@ from jax import Array
 from jaxes import core, parallel
 from jaxes.core import Generation, Problem, Strategy, TrainHParams, TrainState
 from jaxes.training.program import Program, compile_chunk
-from jaxes.training.run import Run, RunResult, make_rows
+from jaxes.training.run import Run, RunResult, make_rows, summarize
 from jaxes.training.schedule import Schedule
 from jaxes.trials import of_trial, vmapped_one_by_one
 
@@ -156,6 +156,11 @@ class Batch:
     def state_of(self, place: int) -> TrainState:
         """The state of one of the runs."""
         return self._of(self.state, place)
+
+    def zero_policy(self) -> dict[str, Any]:
+        """What tests of the zero policy come to before the first generation, of the first run."""
+        tests = self._call(self.test_keys, with_zero_mean(self.state), 0, True, everyone=True)[2]
+        return summarize(self._of(tests, 0))
 
     def results(self) -> Iterator[RunResult]:
         """What the runs came to, by tests in episodes that no decision has seen; of trials, one

@@ -41,6 +41,10 @@ class Checkpoints:
         """The greatest generation that was saved."""
         return self._manager.latest_step()
 
+    def generations(self) -> list[int]:
+        """Those that were saved, in order."""
+        return sorted(self._manager.all_steps())
+
     def save(self, generation: int, state: TrainState) -> None:
         """Starts saving and returns; the copy is taken before it does. A generation that is there
         already stays as it is."""

@@ -1,25 +1,36 @@
 """Tests of a saved run's policy on fresh episodes."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
 from jax import Array
 
 from jaxes import core, parallel
-from jaxes.checks import check_count, check_seed
+from jaxes.checks import check, check_count, check_seed
 from jaxes.core import Population, Problem, Strategy, Tests, TrainHParams, TrainState
 from jaxes.training.batch import keys_of, with_zero_mean
 from jaxes.training.directory import read_identity
+from jaxes.training.metrics import read_rows
 from jaxes.training.program import check_tests
-from jaxes.training.run import Run, RunResult, Trial
+from jaxes.training.run import Run, RunResult, Trial, score_of
+
+Choice = int | Literal["latest", "best"]
 
 
 @jax.disable_jit(False)  # as in `train`
 def evaluate_run(
-    problem: Problem, strategy: Strategy, run_dir: Path, *, num_episodes: int = 100, seed: int = 0
+    problem: Problem,
+    strategy: Strategy,
+    run_dir: Path,
+    *,
+    num_episodes: int = 100,
+    seed: int = 0,
+    checkpoint: Choice = "latest",
 ) -> RunResult:
-    """Tests the mean policy of the latest checkpoint, and the zero policy beside it.
+    """Tests the mean policy of a checkpoint, and the zero policy beside it.
 
     Args:
       problem: the run's problem.
@@ -27,9 +38,11 @@ def evaluate_run(
       run_dir: the run; it is only read.
       num_episodes: at least 1; they never coincide with those of the run's training.
       seed: of the episodes.
+      checkpoint: `latest`, `best` (by the test that training made at that generation), or its
+        generation.
 
     Raises:
-      ValueError: the run has no checkpoint, or one of another problem or strategy.
+      ValueError: the run has no such checkpoint, or one of another problem or strategy.
     """
     from jaxes.training.checkpoint import Checkpoints
 
@@ -37,9 +50,7 @@ def evaluate_run(
     check_seed("seed", seed)
     train_seed = read_identity(run_dir)["seed"]
     checkpoints = Checkpoints(run_dir / "checkpoints", read_only=True)
-    generation = checkpoints.latest()
-    if generation is None:
-        raise ValueError(f"run: {run_dir} has no checkpoint yet")
+    generation = chosen(checkpoint, checkpoints.generations(), run_dir)
     template = jax.jit(lambda key: core.init(key, strategy, problem))(jax.random.key(0))
     state = checkpoints.restore(generation, template)
     _, _, test_key = keys_of(train_seed)
@@ -61,3 +72,26 @@ def evaluate_run(
     run = Run(Trial(0, train_seed, {}, TrainHParams(strategy.hparams, problem.hparams)), run_dir)
     run.read(generation)
     return run.result(state, run_tests(state), run_tests(with_zero_mean(state)))
+
+
+def chosen(checkpoint: Choice, saved: Sequence[int], run_dir: Path) -> int:
+    """The generation of the checkpoint that is asked for.
+
+    Raises:
+      ValueError: there is no such one.
+    """
+    if not saved:
+        raise ValueError(f"run: {run_dir} has no checkpoint yet")
+    if checkpoint == "latest":
+        return saved[-1]
+    if checkpoint == "best":
+        rows, _ = read_rows(run_dir / "metrics.jsonl")
+        scores = {row["generation"]: score_of(row) for row in rows if "test/return_mean" in row}
+        tested = [generation for generation in saved if generation in scores]
+        if not tested:
+            raise ValueError(f"checkpoint: no generation that {run_dir} saved was tested")
+        return max(tested, key=scores.__getitem__)
+    known = checkpoint in saved and not isinstance(checkpoint, bool)
+    some = ", ".join(map(str, saved if len(saved) <= 12 else [*saved[:5], "...", *saved[-5:]]))
+    check("checkpoint", checkpoint, known, f"best, latest, or one of {some}")
+    return int(checkpoint)

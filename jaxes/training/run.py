@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxes.core import Tests, TrainHParams, TrainState
 from jaxes.files import write_whole
+from jaxes.terminal import format_number
 from jaxes.training.metrics import LoggerName, Row, Sink, open_sinks, read_rows
 
 
@@ -30,11 +31,18 @@ class RunResult(NamedTuple):
         diverged: what they got before says nothing. NaN if all did.
       return_std: its standard deviation over these episodes.
       return_min: the least.
+      return_median: the middle one.
       return_max: the greatest.
+      episode_length: steps of these episodes, on average.
+      measures: means by name of what the environment's `measure` says of them, such as `distance`;
+        with `alive_reward`, also `alive_share`, the part of the return that being alive gave.
       num_test_episodes: the number of test episodes, of all.
       num_test_diverged: how many of them diverged: a reward, an observation or the return left the
         finite numbers.
-      zero_policy_return: mean return of the policy with all parameters zero, likewise.
+      zero_policy_return: mean return of the policy with all parameters zero, likewise: what
+        standing still gives.
+      population_return: mean return of the last generation's members in their own episodes, NaN
+        where there is none: far above `return_mean` if they fit these few alone.
       best_return: the greatest mean return of a test on the way in which no episode diverged; NaN
         where there was none.
       env_steps: environment steps of training since the run began; tests apart.
@@ -54,10 +62,14 @@ class RunResult(NamedTuple):
     return_mean: float
     return_std: float
     return_min: float
+    return_median: float
     return_max: float
+    episode_length: float
+    measures: dict[str, float]
     num_test_episodes: int
     num_test_diverged: int
     zero_policy_return: float
+    population_return: float
     best_return: float
     env_steps: int
     num_diverged: int
@@ -201,6 +213,7 @@ class Run:
             score=score,
             **tested,
             zero_policy_return=summarize(zero_policy)["return_mean"],
+            population_return=_number(self.last_row.get("return/mean")),
             best_return=max(filter(math.isfinite, map(score_of, self.tests)), default=math.nan),
             env_steps=self.env_steps,
             num_diverged=self.num_diverged,
@@ -229,23 +242,49 @@ def make_rows(
             "test/return_std": tested["return_std"],
             "test/diverged": tested["num_test_diverged"],
         }
+        if tested["episode_length"] != 0:  # of a plain function's
+            rows[-1]["test/episode_length"] = tested["episode_length"]
+        rows[-1] |= {f"test/{name}": value for name, value in tested["measures"].items()}
     return rows
 
 
 def summarize(tests: Tests) -> dict[str, Any]:
-    """Mean, standard deviation, least and greatest return of the episodes that did not diverge, NaN
-    if all did; the number of all, and of those that diverged."""
+    """The numbers of a `RunResult` that tests of a policy give: of returns, lengths and measures of
+    the episodes that did not diverge, NaN if all did; and how many these are."""
     returns = np.asarray(tests.returns, np.float64)
-    sound = returns[np.isfinite(returns) & ~np.asarray(tests.diverged)]
-    some = sound if sound.size else np.array([math.nan])
+    sound = np.isfinite(returns) & ~np.asarray(tests.diverged)
+
+    def of_sound(values: Any) -> np.ndarray:
+        chosen = np.asarray(values, np.float64)[sound]
+        return chosen if chosen.size else np.array([math.nan])
+
+    some = of_sound(returns)
+    measures = {name: float(of_sound(x).mean()) for name, x in (tests.measures or {}).items()}
+    if "alive_reward" in measures:
+        mean = float(some.mean())
+        measures["alive_share"] = measures["alive_reward"] / mean if mean > 0 else math.nan
     return {
         "return_mean": float(some.mean()),
         "return_std": float(some.std()),
         "return_min": float(some.min()),
+        "return_median": float(np.median(some)),
         "return_max": float(some.max()),
+        "episode_length": float(of_sound(tests.length).mean()),
+        "measures": measures,
         "num_test_episodes": returns.size,
-        "num_test_diverged": returns.size - sound.size,
+        "num_test_diverged": int(returns.size - sound.sum()),
     }
+
+
+def describe_tests(tested: Mapping[str, Any]) -> str:
+    """What is told of an episode beside its return: its length, and what was measured."""
+    said = [f"{format_number(tested['episode_length'])} steps"]
+    for name, value in tested["measures"].items():
+        if name == "alive_share" and math.isfinite(value):
+            said.append(f"{value:.0%} of it for being alive")
+        elif not name.startswith("alive_"):
+            said.append(f"{name} {format_number(value)}")
+    return ", ".join(said)
 
 
 def score_of(row: Row) -> float:
@@ -256,6 +295,11 @@ def score_of(row: Row) -> float:
 def _score(return_mean: float | None, num_test_diverged: int, **_: Any) -> float:
     sound = not num_test_diverged and is_finite(return_mean)
     return float(return_mean) if sound else -math.inf  # type: ignore[arg-type]
+
+
+def _number(value: float | None) -> float:
+    """NaN where a file says null."""
+    return math.nan if value is None else float(value)
 
 
 def is_finite(value: Any) -> bool:

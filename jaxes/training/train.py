@@ -12,12 +12,13 @@ from rich.console import Console
 from jaxes import core
 from jaxes.checks import check, check_path, check_seed
 from jaxes.core import Problem, Strategy, TrainHParams
+from jaxes.terminal import format_number
 from jaxes.training.batch import Batch
 from jaxes.training.directory import config_of, identity_of, open_run_dir
 from jaxes.training.display import Display
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.metrics import LoggerName, check_installed
-from jaxes.training.run import Run, RunResult, Trial
+from jaxes.training.run import Run, RunResult, Trial, describe_tests
 from jaxes.training.schedule import Schedule
 from jaxes.training.start import path_of, start_and_name
 
@@ -106,6 +107,10 @@ def train(
             display.say("no checkpoint to go on from: the run starts at its first generation")
         display.say("compiling ...")
         display.say(batch.compile().say_seconds())
+        if console is not None and problem.environment is not None:
+            zero = batch.zero_policy()
+            mean = format_number(zero["return_mean"])
+            display.say(f"the zero policy: return {mean}, {describe_tests(zero)}")
         if run.status == "stopped":
             display.say("stopped by its callback; to go on, delete its stopped.json")
         elif batch.done >= num_generations:
