@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from jaxes.terminal import format_number, say
@@ -29,10 +29,12 @@ class Display:
                 TextColumn("generation {task.completed:.0f}/{task.total:.0f}"),
                 BarColumn(bar_width=20),
                 TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]}"),
                 console=console,
             )
-            self._task = self._bar.add_task("", total=num_generations, completed=done, text="")
+            self._task = self._bar.add_task(
+                "", total=num_generations, completed=done, text="", left=""
+            )
 
     def __enter__(self) -> "Display":
         if self._bar is not None:
@@ -51,7 +53,8 @@ class Display:
             self.say(f"first generation in {progress.seconds:.1f} s")
         text = _describe(progress)
         if self._bar is not None:
-            self._bar.update(self._task, completed=progress.batch.done, text=text)
+            left = f"{progress.seconds_left:,.0f} s left"
+            self._bar.update(self._task, completed=progress.batch.done, text=text, left=left)
         elif progress.tested or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self.say(

@@ -11,7 +11,7 @@ from jaxes.interrupt import Interrupt, answer
 from jaxes.training.batch import Batch
 from jaxes.training.metrics import Row
 from jaxes.training.run import Run
-from jaxes.training.schedule import Pace, Schedule
+from jaxes.training.schedule import Pace, Schedule, TimeLeft
 
 # At the end of a chunk: its last row, and the state; True ends the run.
 Callback = Callable[[Row, TrainState], bool | None]
@@ -28,6 +28,7 @@ class Progress:
       seconds: wall-clock of this chunk.
       tested: whether there was a test after it.
       first: whether it is the first chunk of this call of `drive`.
+      seconds_left: until it ends.
     """
 
     batch: Batch
@@ -36,10 +37,7 @@ class Progress:
     seconds: float
     tested: bool
     first: bool
-
-    @property
-    def seconds_left(self) -> float:
-        return self.seconds / self.count * (self.num_generations - self.batch.done)
+    seconds_left: float
 
 
 class Watch(Protocol):
@@ -79,7 +77,8 @@ class Loop(Interrupt):
           KeyboardInterrupt: after Ctrl-C or SIGTERM, when the batch is saved.
         """
         self.arm()
-        pace, first, end = Pace(schedule), True, schedule.num_generations
+        pace, time_left = Pace(schedule), TimeLeft()
+        first, end = True, schedule.num_generations
         batch.end_at_target(schedule)  # a resumed run may have reached it
         self._generation = batch.done
         while batch.done < end and batch.active.any() and not self.requested:
@@ -91,8 +90,10 @@ class Loop(Interrupt):
                 batch.end_at_target(schedule)
             if batch.done % schedule.checkpoint_every == 0:
                 batch.save()
+            time_left.took(batch.done, count, seconds)
+            left = time_left.until(batch.done, end)
             assert self.watch is not None
-            self.watch.update(Progress(batch, end, count, seconds, test, first))
+            self.watch.update(Progress(batch, end, count, seconds, test, first, left))
             self._call_back(batch, advanced)
             pace.took(count, seconds)
             first = False

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxes.checks import check_count, check_number
 from jaxes.training.metrics import Row
 from jaxes.training.run import score_of
 
 MAX_CHUNK = 256  # generations a dispatch, at most
+MANY_CHUNKS = 4  # from which a trend can be told
 CHUNK_SECONDS = 1.0  # a chunk is cut so that the display moves and Ctrl-C is heard about this often
 
 
@@ -39,6 +42,30 @@ class Schedule(NamedTuple):
             and "test/return_mean" in row
             and score_of(row) >= self.target_return
         )
+
+
+class TimeLeft:
+    """How long the rest takes, if generations go on becoming longer or shorter as they did lately:
+    a policy that learns to stand has longer episodes than one that falls."""
+
+    def __init__(self) -> None:
+        self._chunks: list[tuple[float, float, int]] = []  # middle, seconds a generation, how many
+
+    def took(self, done: int, count: int, seconds: float) -> None:
+        """A chunk of `count` generations that ended at `done`."""
+        self._chunks.append((done - count / 2, seconds / count, count))
+
+    def until(self, done: int, end: int) -> float:
+        """Seconds from `done` generations to `end`."""
+        # The first chunk warms up; what is longer ago than half of all says little of the trend.
+        lately = [chunk for chunk in self._chunks[1:] if chunk[0] >= done / 2] or self._chunks[-1:]
+        middle, rate, count = np.array(lately).T
+        mean = np.average(rate, weights=count)
+        if len(lately) < MANY_CHUNKS:
+            return float(mean * (end - done))
+        slope, level = np.polyfit(middle, rate, 1, w=np.sqrt(count))
+        now, then = (np.clip(level + slope * at, mean / 2, mean * 2) for at in (done, end))
+        return float((now + then) / 2 * (end - done))
 
 
 class Pace:
