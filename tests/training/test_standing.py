@@ -238,7 +238,10 @@ def test_episodes_are_capped_at_the_last_generation_s_mean():
     assert state.problem.mean_length == lengths[-1]
     assert cut == [32] * 4
     capped = jaxes.train(
-        search(falls, episode_cap=1.0, num_test_episodes=2), strategy, num_generations=3, mean=[0.0]
+        search(falls, episode_cap=1.0, num_test_episodes=2, normalize_observations=False),
+        strategy,
+        num_generations=3,
+        mean=[0.0],
     )
     assert capped.episode_length == LENGTH  # of tests
     assert capped.env_steps == 64 * (6.5 + 5 + 4)  # halves of 10 and 3, 7 and 3, 5 and 3
