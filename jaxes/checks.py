@@ -97,6 +97,24 @@ def kinds(tree: Any) -> tuple:
     return structure, [(np.shape(leaf), _dtype(leaf)) for leaf in leaves]
 
 
+def is_real(dtype: Any) -> bool:
+    """Whether it is the dtype of real numbers, whole ones and booleans among them."""
+    kinds = (jnp.floating, jnp.integer, jnp.bool_)
+    return any(jnp.issubdtype(dtype, kind) for kind in kinds)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is an array of real numbers, of any shape, or one of them."""
+    if isinstance(value, bool | int | float):
+        return isinstance(value, float) or abs(value) <= MAX_COUNT
+    return is_real(getattr(value, "dtype", np.dtype(object)))
+
+
+def is_array(value: Any, kind: Any = jnp.floating) -> bool:
+    """Whether it is an array of this kind of numbers, of any shape."""
+    return jnp.issubdtype(getattr(value, "dtype", np.dtype(object)), kind)
+
+
 def show(tree: Any) -> str:
     """A tree with each leaf as its dtype and shape."""
     return str(jax.tree.map(lambda leaf: f"{_dtype(leaf)}{list(np.shape(leaf))}", tree))[:200]
@@ -108,7 +126,7 @@ def _dtype(leaf: Any) -> Any:
         if isinstance(leaf, str):  # which could be the name of one
             return "str"
         return getattr(leaf, "dtype", None) or jnp.result_type(leaf)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError):
         return type(leaf).__name__
 
 

@@ -28,11 +28,12 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
 from jaxes import parallel
-from jaxes.checks import check, check_count, kinds, show
+from jaxes.checks import brief, check, check_count, is_array, is_number, kinds, show
 
 State = Any  # a pytree of arrays; each strategy and each problem has its own
 HParams = Any  # a NamedTuple of numbers: all traced, so that a sweep is a vmap over them
@@ -185,12 +186,18 @@ def init(
     for field, given, default in zip(TrainHParams._fields, hparams, defaults, strict=True):
         check(f"hparams.{field}", given, type(given) is type(default), f"like {default}")
     mean_key, problem_key = jax.random.split(key)
-    mean = problem.initial_mean(mean_key)
+    mean = _of_problem("initial_mean", problem.initial_mean, mean_key)
+    vector = is_array(mean) and mean.ndim == 1 and mean.size > 0
+    check("problem.initial_mean", show(mean), vector, "a function to a vector [D] of floats")
+    problem_state = _of_problem("init", problem.init, problem_key, hparams.problem)
+    for leaf in jax.tree.leaves(problem_state):
+        known = is_number(leaf) or is_array(leaf, jax.dtypes.prng_key)
+        check("problem.init", show(problem_state), known, "a function to arrays of numbers or keys")
     parallel.check_memory(jax.eval_shape(strategy.init, mean, hparams.strategy), mean.size)
     state = TrainState(
         generation=jnp.zeros((), jnp.int32),
         strategy=strategy.init(mean, hparams.strategy),
-        problem=problem.init(problem_key, hparams.problem),
+        problem=problem_state,
     )
     return parallel.place(state, mesh)
 
@@ -202,8 +209,7 @@ def make_generation(strategy: Strategy, problem: Problem, mesh: Mesh | None = No
     def on_a_device(key: Array, state: TrainState, phase: Array) -> tuple:
         ask_key, evaluate_key = jax.random.split(key)
         population = Population(strategy.ask, ask_key, state.strategy, strategy.population_size)
-        evaluation = problem.evaluate(evaluate_key, population, state.problem, phase)
-        check_evaluation(evaluation, strategy.population_size, state.problem)
+        evaluation = evaluated(problem, evaluate_key, population, state.problem, phase)
         updated = TrainState(
             generation=state.generation + 1,
             strategy=strategy.tell(ask_key, state.strategy, evaluation.fitness),
@@ -247,6 +253,16 @@ def run(
     return jax.lax.scan(lambda state, _: step(key, state), state, length=num_generations)
 
 
+def _of_problem(part: str, fn: Callable, *arguments: Any) -> Any:
+    """What a part of a problem returns; what it raises is said to be its own."""
+    try:
+        return fn(*arguments)
+    except ValueError:
+        raise  # it says what is wrong
+    except Exception as error:
+        raise ValueError(f"problem.{part} fails: {brief(error)}") from error
+
+
 def check_parts(strategy: Any, problem: Any) -> None:
     """Raises a ValueError unless these are a `Strategy` and a `Problem`."""
     check("strategy", strategy, isinstance(strategy, Strategy), "a Strategy, as jaxes.cem(64) is")
@@ -257,6 +273,19 @@ def check_parts(strategy: Any, problem: Any) -> None:
         check(f"{field}.hparams", part.hparams, named, "a NamedTuple of numbers, of none perhaps")
 
 
+def evaluated(
+    problem: Problem, key: Array, population: Population, problem_state: State, phase: Any
+) -> Evaluation:
+    """What a problem says of a population, after a look at it.
+
+    Raises:
+      ValueError: it fails, or says something else than `Evaluation`.
+    """
+    found = _of_problem("evaluate", problem.evaluate, key, population, problem_state, phase)
+    check_evaluation(found, population.size, problem_state)
+    return found
+
+
 def check_evaluation(found: Any, population_size: int, before: State) -> None:
     """Raises a ValueError unless a problem returned the `Evaluation` of so many members, with a
     state like the one `before`."""
@@ -265,17 +294,18 @@ def check_evaluation(found: Any, population_size: int, before: State) -> None:
     )
     if "test/returns" in found.metrics:
         raise ValueError("test/returns must be Evaluation.tests, a jaxes.Tests, not a metric")
-    fitness, size = jnp.asarray(found.fitness), population_size
-    real = fitness.shape == (size,) and jnp.issubdtype(fitness.dtype, jnp.floating)
+    fitness, size = found.fitness, population_size
+    real = is_array(fitness) and fitness.shape == (size,)
     check("Evaluation.fitness", show(fitness), real, f"floats of shape [{size}], one a member")
     same = kinds(found.problem_state) == kinds(before)
     check(
         "Evaluation.problem_state", show(found.problem_state), same, f"like init's, {show(before)}"
     )
     for name, value in found.metrics.items():
-        check(f"Evaluation.metrics[{name!r}]", show(value), jnp.shape(value) == (), "a scalar")
+        scalar = is_number(value) and jnp.shape(value) == ()
+        check(f"Evaluation.metrics[{name!r}]", show(value), scalar, "a scalar")
     if found.tests is not None:
-        shapes = {jnp.shape(leaf) for leaf in jax.tree.leaves(found.tests)}
+        shapes = {np.shape(leaf) for leaf in jax.tree.leaves(found.tests) if is_number(leaf)}
         one_each = isinstance(found.tests, Tests) and len(shapes) == 1 and len(*shapes) == 1
         check("Evaluation.tests", show(found.tests), one_each, "a jaxes.Tests of arrays [E]")
 

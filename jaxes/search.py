@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from jaxes import parallel
-from jaxes.checks import check
+from jaxes.checks import brief, check, is_real
 from jaxes.core import HParams, Population, State, Strategy
 from jaxes.gaussian import CHUNK_SIZE
 
@@ -126,9 +126,14 @@ def without_nan(fitness: Array) -> Array:
 
 def check_scalar(field: str, fn: Callable[[Array], Any], x: Any) -> None:
     """Raises a ValueError if `fn(x)` is not one real number. Nothing is computed."""
-    value = jax.eval_shape(fn, x)
+    try:
+        value = jax.eval_shape(fn, x)
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
+        raise  # it says what cannot be traced
+    except Exception as error:
+        raise ValueError(f"{field} fails: {brief(error)}") from error
     shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", np.dtype(type(value)))
-    real = shape == () and (jnp.issubdtype(dtype, jnp.floating) or dtype.kind in "iub")
+    real = shape == () and is_real(dtype)
     got = f"{dtype}{list(shape)}" if isinstance(value, jax.ShapeDtypeStruct) else value
     check(field, got, real, "a function to one real number, of shape ()")
 

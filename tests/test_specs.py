@@ -20,6 +20,7 @@ def test_a_policy_search_is_three_sections():
         "observation_clip": 10.0,
         "alive_penalty": 0.0,
         "discount": 1.0,
+        "episode_cap": None,
         "num_lanes": None,
     }
     assert problem.spec == {"environment": environment, "policy": policy, "problem": settings}

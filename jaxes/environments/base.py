@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import brief, check, check_count, kinds, show
+from jaxes.checks import brief, check, check_count, is_number, kinds, show
 
 EnvState = Any
 
@@ -99,7 +99,7 @@ def observation_size(environment: Environment) -> int:
     _check_parts(f"{name}: reset(key)", start, "(env_state, observation)")
     env_state, observation = start
     leaves = jax.tree.leaves(observation)
-    numbers = all(map(_is_number, leaves)) and sum(map(np.size, leaves)) > 0
+    numbers = all(map(is_number, leaves)) and sum(map(np.size, leaves)) > 0
     check(f"{name}: reset's observation", show(observation), numbers, "numbers, [O] floats at best")
 
     outputs = jax.ShapeDtypeStruct((environment.num_outputs,), jnp.float32)
@@ -114,12 +114,12 @@ def observation_size(environment: Environment) -> int:
         same = kinds(before) == kinds(now)
         check(f"{name}: step's {part}", show(now), same, f"like reset's, {show(before)}")
     for part, value, allowed in (("reward", reward, "a float"), ("done", done, "a bool")):
-        ok = np.shape(value) == () and _is_number(value)
+        ok = np.shape(value) == () and is_number(value)
         check(f"{name}: step's {part}", show(value), ok, f"[], {allowed}")
     if environment.measure is not None:
         found = _trace(f"{name}: measure(env_state)", environment.measure, new_state)
         numbers = isinstance(found, Mapping) and all(
-            isinstance(key, str) and np.shape(value) == () and _is_number(value)
+            isinstance(key, str) and np.shape(value) == () and is_number(value)
             for key, value in found.items()
         )
         check(f"{name}: measure", show(found), numbers, "a function to {name: number []}")
@@ -145,10 +145,3 @@ def _trace(what: str, fn: Callable, *arguments: Any) -> Any:
 def _check_parts(what: str, value: Any, allowed: str) -> None:
     ok = isinstance(value, tuple) and len(value) == allowed.count(",") + 1
     check(what, show(value), ok, f"a tuple {allowed}")
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is a real one, or an array of them."""
-    dtype = getattr(value, "dtype", np.dtype(object))
-    real = jnp.issubdtype(dtype, jnp.number) and not jnp.issubdtype(dtype, jnp.complexfloating)
-    return real or jnp.issubdtype(dtype, jnp.bool_)

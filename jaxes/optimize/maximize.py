@@ -139,7 +139,7 @@ def _drive(
     with contextlib.ExitStack() as stack:
         if directory is not None:
             here = {"search": identity}
-            stack.enter_context(open_run_dir(directory, here, resume is True, None, FILES))
+            claim = stack.enter_context(open_run_dir(directory, here, resume is True, None, FILES))
         drive = stack.enter_context(Drive(task, identity, directory, callback))
         progress = None
         if directory is not None and resume is True:
@@ -151,6 +151,8 @@ def _drive(
             check_same("the search to go on with", progress.identity, identity)
         if progress is not None:
             drive.go_on_from(progress)
+        if directory is not None:
+            claim()
         return drive.run()
 
 

@@ -33,7 +33,8 @@ class Layout(NamedTuple):
 
     def ravel(self, tree: Any) -> np.ndarray:
         """The vector `[D]` of a pytree of this layout, on the host."""
-        leaves = [np.ravel(np.asarray(leaf, self.dtype)) for leaf in jax.tree.leaves(tree)]
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            leaves = [np.ravel(np.asarray(leaf, self.dtype)) for leaf in jax.tree.leaves(tree)]
         return np.concatenate(leaves)
 
     def unravel(self, x: Any) -> Any:
@@ -164,7 +165,8 @@ def as_array(mean: Any) -> Any:
     check("mean", mean, not traced, allowed)
     if isinstance(mean, list | tuple) and _is_nested(mean):
         double = any(isinstance(number, np.float64) for number in jax.tree.leaves(mean))
-        with contextlib.suppress(ValueError):  # rows of different lengths
+        # Rows of different lengths; and what is too large becomes infinite, and is refused.
+        with contextlib.suppress(ValueError), np.errstate(over="ignore"):
             return np.asarray(mean, np.float64 if double else jnp.result_type(float))
 
     def as_float(leaf: Any) -> Any:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -55,11 +54,8 @@ def make_plans(
     max_bytes: int | None,
     path: Path | None,
     console: Console | None,
-    start: Start | None = None,
-    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Plan]:
-    """Compiles the groups' programs, and makes the directories of the trials, which know their
-    `start`, and what to say `about` it.
+    """Compiles the groups' programs. Nothing is written yet: see `make_directories`.
 
     The sizes of batches are kept, because checkpoints have them: a sweep that goes on has those
     with which it began, whatever memory is free by then.
@@ -71,7 +67,7 @@ def make_plans(
     for group, size in zip(groups, known, strict=True):
         plan = make_plan(
             group,
-            [Run(trial, _trial_dir(path, group, trial, start, about)) for trial in group.trials],
+            [Run(trial, path and _trial_dir(path, trial)) for trial in group.trials],
             exact,
             limit,
             size,
@@ -81,10 +77,25 @@ def make_plans(
         check("max_bytes", max_bytes, fits, f"at least {plan.num_bytes}, which one trial takes")
         plans.append(plan)
         say(console, plan.describe(len(plans), len(groups)))
-    if kept is not None:
-        kept.parent.mkdir(exist_ok=True)
-        write_whole(kept, json.dumps([plan.size for plan in plans]))
     return plans
+
+
+def make_directories(
+    path: Path, plans: Sequence[Plan], start: Start | None, about: Mapping[str, Any]
+) -> None:
+    """Of the trials, each the run that it would be alone, with its start and what its identity says
+    `about` it; and the sizes of the batches."""
+    for group in (plan.group for plan in plans):
+        for trial in group.trials:
+            directory = _trial_dir(path, trial)
+            directory.mkdir(parents=True, exist_ok=True)
+            identity = identity_of(group.strategy.population_size, trial) | dict(about)
+            describe(directory, identity, trial.config)
+            if start is not None:
+                start.save(directory)
+    sizes = path / "batches" / "sizes.json"
+    sizes.parent.mkdir(exist_ok=True)
+    write_whole(sizes, json.dumps([plan.size for plan in plans]))
 
 
 def _checkpoints_of(path: Path | None, batches_before: int, index: int) -> Path | None:
@@ -92,19 +103,8 @@ def _checkpoints_of(path: Path | None, batches_before: int, index: int) -> Path 
     return None if path is None else path / "batches" / str(batches_before + index)
 
 
-def _trial_dir(
-    path: Path | None, group: Group, trial: Trial, start: Start | None, about: Mapping[str, Any]
-) -> Path | None:
-    """The directory of the run that a trial would be alone."""
-    if path is None:
-        return None
-    directory = path / "trials" / f"{trial.index:04d}"
-    directory.mkdir(parents=True, exist_ok=True)
-    identity = identity_of(group.strategy.population_size, trial) | dict(about)
-    describe(directory, identity, trial.config)
-    if start is not None:
-        start.save(directory)
-    return directory
+def _trial_dir(path: Path, trial: Trial) -> Path:
+    return path / "trials" / f"{trial.index:04d}"
 
 
 def make_plan(
@@ -133,7 +133,7 @@ def make_plan(
     chosen, seconds = size or len(runs), 0.0
     while True:
         first = batch(0, chosen)
-        program = first.compile()
+        program = first.compile(first.trace())
         seconds += program.seconds
         num_bytes = program.num_bytes
         if size is not None or num_bytes <= max_bytes or chosen == 1:

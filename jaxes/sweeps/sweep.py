@@ -33,7 +33,7 @@ from jaxes.core import Problem, Strategy, TrainHParams, TrainState
 from jaxes.sweeps.display import SweepDisplay
 from jaxes.sweeps.grid import HParamsGrid, check_ranges, combinations, replaced
 from jaxes.sweeps.halving import Halving, check_halving, survivors
-from jaxes.sweeps.plan import Group, Plan, make_plans
+from jaxes.sweeps.plan import Group, Plan, make_directories, make_plans
 from jaxes.sweeps.table import best_of, flat, write_tables
 from jaxes.training.batch import Batch
 from jaxes.training.directory import RUN_FILES, config_of, open_run_dir
@@ -205,11 +205,14 @@ def run_sweep(
         stack.enter_context(jax.disable_jit(False))  # as in `train`
         if path is not None:
             identity = json.loads(json.dumps(settings, default=float)) | about
-            stack.enter_context(open_run_dir(path, identity, resume, config, FILES))
+            claim = stack.enter_context(open_run_dir(path, identity, resume, config, FILES))
+        loop = stack.enter_context(Loop(path, callback))
+        plans = make_plans(groups, exact, max_bytes, path, console)
+        if path is not None:
+            claim()
+            make_directories(path, plans, start, about)
             if start is not None:
                 start.save(path)
-        loop = stack.enter_context(Loop(path, callback))
-        plans = make_plans(groups, exact, max_bytes, path, console, start, about)
         batches = [batch for plan in plans for batch in plan.batches]
         results: list[RunResult] = []
         if not dry_run:

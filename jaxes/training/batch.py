@@ -12,7 +12,7 @@ from jax import Array
 
 from jaxes import core, parallel
 from jaxes.core import Generation, Problem, Strategy, TrainHParams, TrainState
-from jaxes.training.program import Program, compile_chunk
+from jaxes.training.program import Program, Traced, trace_chunk
 from jaxes.training.run import Run, RunResult, make_rows, summarize
 from jaxes.training.schedule import Schedule
 from jaxes.trials import of_trial, vmapped_one_by_one
@@ -91,8 +91,11 @@ class Batch:
         step = core.with_run_key(core.make_generation(strategy, problem))
         return cls(runs, jax.vmap(step), tuple(keys), state, checkpoints)
 
-    def compile(self) -> Program:
-        self.program = compile_chunk(self.step, self.keys, self.state)
+    def trace(self) -> Traced:
+        return trace_chunk(self.step, self.keys, self.state)
+
+    def compile(self, traced: Traced) -> Program:
+        self.program = traced.compile()
         return self.program
 
     def going_on(self) -> list[tuple[int, Run]]:
@@ -158,7 +161,7 @@ class Batch:
         return self._of(self.state, place)
 
     def zero_policy(self) -> dict[str, Any]:
-        """What tests of the zero policy come to before the first generation, of the first run."""
+        """What tests of the zero policy come to, now, in the first run."""
         tests = self._call(self.test_keys, with_zero_mean(self.state), 0, True, everyone=True)[2]
         return summarize(self._of(tests, 0))
 

@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -95,8 +95,9 @@ def open_run_dir(
     resume: bool,
     config: Mapping[str, Any] | None,
     files: tuple[str, ...] = RUN_FILES,
-) -> Iterator[Path]:
-    """Claims the directory for this process, and the run in it for this identity.
+) -> Iterator[Callable[[], None]]:
+    """Locks the directory for this process, and gives what claims it for this run: nothing is
+    written before, and nothing is left of a new one that never was claimed.
 
     Args:
       run_dir: made where it is not there.
@@ -109,6 +110,8 @@ def open_run_dir(
       ValueError: the directory cannot be used, is in use, or holds something else.
     """
     _check_usable(run_dir, files)
+    made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
+    locked_before = (run_dir / "lock").exists()
     run_dir.mkdir(parents=True, exist_ok=True)
     for path in (run_dir, *(run_dir / name for name in files)):
         if path.exists() and not os.access(path, os.W_OK):
@@ -125,8 +128,16 @@ def open_run_dir(
                 f"run_dir: {run_dir} already holds a run ({found[0]} exists already); resume it or "
                 "choose another directory"
             )
-        describe(run_dir, identity, config)
-        yield run_dir
+        if (run_dir / "run.json").exists():
+            check_same(f"the run in {run_dir}", read_identity(run_dir), identity)
+        try:
+            yield lambda: describe(run_dir, identity, config)
+        finally:
+            if not locked_before and not (run_dir / "run.json").exists():
+                with contextlib.suppress(OSError):  # something else is in it by now
+                    (run_dir / "lock").unlink()
+                    for path in made:
+                        path.rmdir()
 
 
 def _check_usable(run_dir: Path, files: tuple[str, ...]) -> None:

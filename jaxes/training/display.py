@@ -10,6 +10,7 @@ from rich.progress import Progress as Bar
 
 from jaxes.terminal import format_number, say
 from jaxes.training.loop import Progress
+from jaxes.training.run import describe_tests
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -51,6 +52,10 @@ class Display:
     def update(self, progress: Progress) -> None:
         if progress.first:
             self.say(f"first generation in {progress.seconds:.1f} s")
+            if self._console is not None and "rollout/env_steps" in progress.batch.runs[0].last_row:
+                zero = progress.batch.zero_policy()  # what standing still gives
+                mean = format_number(zero["return_mean"])
+                self.say(f"the zero policy: return {mean}, {describe_tests(zero)}")
         text = _describe(progress)
         if self._bar is not None:
             left = f"{progress.seconds_left:,.0f} s left"

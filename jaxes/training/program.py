@@ -97,11 +97,25 @@ class Program(NamedTuple):
         return f"traced in {self.trace_seconds:.1f} s, compiled in {self.compile_seconds:.1f} s"
 
 
-def compile_chunk(generation: Generation, key: Array, state: Any) -> Program:
-    """The program of a run, or of stacked trials; see `make_chunk`."""
+class Traced(NamedTuple):
+    """A chunk that is not compiled yet, and the seconds that tracing it took."""
+
+    lowered: jax.stages.Lowered
+    seconds: float
+
+    def compile(self) -> Program:
+        started = time.monotonic()
+        return Program(self.lowered.compile(), self.seconds, time.monotonic() - started)
+
+
+def trace_chunk(generation: Generation, key: Array, state: Any) -> Traced:
+    """The program of a run, or of stacked trials; see `make_chunk`.
+
+    Raises:
+      ValueError: a part of the problem or the policy fails, or returns something else.
+    """
     started = time.monotonic()
     active = np.ones(key.shape, bool)
     chunk = jax.jit(make_chunk(generation))
     lowered = chunk.lower(key, state, np.int32(0), np.bool_(False), active)
-    traced = time.monotonic()
-    return Program(lowered.compile(), traced - started, time.monotonic() - traced)
+    return Traced(lowered, time.monotonic() - started)

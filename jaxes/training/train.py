@@ -12,13 +12,12 @@ from rich.console import Console
 from jaxes import core
 from jaxes.checks import check, check_path, check_seed
 from jaxes.core import Problem, Strategy, TrainHParams
-from jaxes.terminal import format_number
 from jaxes.training.batch import Batch
 from jaxes.training.directory import config_of, identity_of, open_run_dir
 from jaxes.training.display import Display
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.metrics import LoggerName, check_installed
-from jaxes.training.run import Run, RunResult, Trial, describe_tests
+from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import Schedule
 from jaxes.training.start import path_of, start_and_name
 
@@ -93,24 +92,23 @@ def train(
         stack.enter_context(jax.disable_jit(False))  # in Python's own loops it would take hours
         if directory is not None:
             identity = identity_of(strategy.population_size, trial) | about
-            stack.enter_context(open_run_dir(directory, identity, resume, config))
-            if start is not None:
-                start.save(directory)
+            claim = stack.enter_context(open_run_dir(directory, identity, resume, config))
         loop = stack.enter_context(Loop(directory, callback))
         run = Run(trial, directory, loggers)
         batch = Batch.of_run(run, problem, strategy, directory and directory / "checkpoints")
         stack.callback(batch.close)
+        traced = batch.trace()  # what the problem's parts do wrong shows before anything is touched
+        if directory is not None:
+            claim()
+            if start is not None:
+                start.save(directory)
         batch.restore()
 
         display = stack.enter_context(Display(console, num_generations, batch.done))
         if resume and batch.done == 0:
             display.say("no checkpoint to go on from: the run starts at its first generation")
         display.say("compiling ...")
-        display.say(batch.compile().say_seconds())
-        if console is not None and problem.environment is not None:
-            zero = batch.zero_policy()
-            mean = format_number(zero["return_mean"])
-            display.say(f"the zero policy: return {mean}, {describe_tests(zero)}")
+        display.say(batch.compile(traced).say_seconds())
         if run.status == "stopped":
             display.say("stopped by its callback; to go on, delete its stopped.json")
         elif batch.done >= num_generations:

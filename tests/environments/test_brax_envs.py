@@ -82,7 +82,8 @@ def test_an_environment_object_whose_reward_and_end_are_plain_numbers():
     assert (result.return_mean, result.return_std, result.env_steps) == (5, 0, 2 * 12 * 5)
 
 
-def constructors():
+@pytest.fixture
+def constructors(monkeypatch):
     """Of public files: a robot without arguments, a fixed pipeline, options passed on."""
     from brax import envs
     from brax.envs.fast import Fast
@@ -105,14 +106,14 @@ def constructors():
             assert backend == "mjx"
 
     for env in (Bare, Dict, Fixed):
-        envs.register_environment(env.__name__, env)
+        monkeypatch.setitem(envs._envs, env.__name__, env)
     return envs
 
 
 @pytest.mark.parametrize("name", ["Bare", "Dict", "Fixed"])
-def test_what_brax_makes_runs(name):
+def test_what_brax_makes_runs(name, constructors):
     """Constructors that take no backend, and observations that are a dict."""
-    theirs = constructors().get_environment(name).reset(jax.random.key(0)).obs
+    theirs = constructors.get_environment(name).reset(jax.random.key(0)).obs
     problem = jaxes.problems.brax(
         name, policy=jaxes.policies.linear(), episode_length=4, num_test_episodes=2
     )
@@ -121,8 +122,7 @@ def test_what_brax_makes_runs(name):
     assert jaxes.train(problem, jaxes.openai_es(4), num_generations=1).env_steps == 16
 
 
-def test_a_backend_that_an_environment_does_not_take_is_refused():
-    constructors()
+def test_a_backend_that_an_environment_does_not_take_is_refused(constructors):
     with pytest.raises(ValueError, match="backend must be left out: 'Bare' chooses its own"):
         jaxes.environments.brax("Bare", "mjx")
 

@@ -217,3 +217,24 @@ def test_nothing_is_known_of_an_all_nan_generation(strategy, tmp_path):
 def test_bad_settings_are_refused(strategy, problem, settings, message):
     with pytest.raises(ValueError, match=message):
         jaxes.train(problem, strategy, **settings)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("how", [jaxes.train, jaxes.sweep])
+def test_a_problem_that_fails_when_it_is_traced_leaves_nothing(how, exists, problem, tmp_path):
+    def evaluate(*arguments, **named):
+        return problem.evaluate(*arguments, **named)._replace(tests=None)
+
+    run_dir = tmp_path / "some" / "run"
+    if exists:
+        run_dir.mkdir(parents=True)
+        (run_dir / "notes.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="problem must be one whose Evaluation has `tests`"):
+        how(
+            problem._replace(evaluate=evaluate),
+            jaxes.cma_es(6),
+            num_generations=1,
+            run_dir=run_dir,
+        )
+    assert sorted(tmp_path.rglob("*")) == before
