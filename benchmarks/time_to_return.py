@@ -1,9 +1,11 @@
-"""How long from a cold start to a return of 1,000 on hopper, against brax's own ES trainer?
+"""How long from a cold start to a return of 1,500 on hopper, against brax's own ES trainer?
+
+The zero policy, which stands, has 995; 1,500 is only for what hops.
 
 Each run is a process of its own with nothing compiled before; its time is from its start to the
 first test of the mean policy that reaches the target, compilation and tests included:
 
-    python benchmarks/time_to_return.py [--seeds 5] [--target 1000] [--sigma 0.05]
+    python benchmarks/time_to_return.py [--seeds 5] [--target 1500] [--sigma 0.05]
         [--learning-rate 0.02] [--output benchmarks/results/time-to-return-cpu.json]
 
 Both sides have the same population, network, step size, learning rate (of Adam), ranked fitness and
@@ -106,7 +108,7 @@ def time_of(side: str, seed: int, options: argparse.Namespace) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--target", type=float, default=1000)
+    parser.add_argument("--target", type=float, default=1500)
     parser.add_argument("--sigma", type=float, default=0.05)
     parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--output", type=Path)
@@ -117,19 +119,24 @@ def main() -> None:
         jaxes.use_cpu_devices()
         numbers = options.target, options.sigma, options.learning_rate
         sys.exit(0 if SIDES[options.side](options.seed, *numbers) else UNREACHED)
+    settings = vars(options) | {"output": str(options.output)}
     runs = []
     for seed in range(options.seeds):
         for side in SIDES:
             runs.append(run := time_of(side, seed, options))
             print(f"seed {seed}  {side:6s} {run['seconds']:6.1f} s  {run['reached']}", flush=True)
+            machine.write(options.output, options=settings, runs=runs, rows=[])
     seconds = {side: [run["seconds"] for run in runs if run["side"] == side] for side in SIDES}
     ratios = [them / us for us, them in zip(seconds["jaxes"], seconds["brax"], strict=True)]
     ratio = statistics.median(seconds["brax"]) / statistics.median(seconds["jaxes"])
     if not all(run["reached"] for run in runs if run["side"] == "jaxes"):
         ratio = 0.0  # brax's failures only make it faster than it is
+    for side in SIDES:
+        failed = [run["seed"] for run in runs if run["side"] == side and not run["reached"]]
+        if failed:
+            print(f"{side} did not reach it within {LIMIT} generations: seeds {failed}")
     print(f"{ratio:.1f} times faster ({min(ratios):.1f} to {max(ratios):.1f}, bar {BAR})")
     rows = [{"ratio": ratio, "ratio_range": [min(ratios), max(ratios)], "bar": BAR}]
-    settings = vars(options) | {"output": str(options.output)}
     machine.write(options.output, options=settings, runs=runs, rows=rows)
     machine.exit_by_bars(rows)
 
