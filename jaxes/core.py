@@ -34,6 +34,7 @@ from jax.sharding import Mesh
 
 from jaxes import parallel
 from jaxes.checks import brief, check, check_count, is_array, is_number, kinds, show
+from jaxes.hparams import paths
 
 State = Any  # a pytree of arrays; each strategy and each problem has its own
 HParams = Any  # a NamedTuple of numbers: all traced, so that a sweep is a vmap over them
@@ -41,6 +42,7 @@ UpdateStep = Callable[..., tuple["TrainState", dict[str, Array]]]  # see `make_u
 Generation = Callable[..., tuple["TrainState", dict[str, Array], "Tests | None"]]
 
 TRAIN, TEST, IDLE = 0, 1, 2  # what a call of the update step is for
+TAKEN = {"fitness", "test", "time"}  # groups of metrics that are not the problem's
 
 
 class Strategy(NamedTuple):
@@ -66,13 +68,21 @@ class Strategy(NamedTuple):
 
 
 class Tests(NamedTuple):
-    """The test episodes [E] of the population's mean."""
+    """The test episodes of the population's mean, each array of the shape [E].
 
-    returns: Array  # undiscounted; of one that diverged, as far as it got
-    length: Array  # steps
-    diverged: Array  # bool: the simulation left the finite numbers
-    truncated: Array  # bool: cut at its bound, while it could have gone on
-    measures: dict[str, Array] | None = None  # what else the environment tells, by name
+    Attributes:
+      returns: floats, undiscounted; of one that diverged, as far as it got.
+      length: int32, steps.
+      diverged: bool, whether the simulation left the finite numbers.
+      truncated: bool, whether it was cut at its bound, while it could have gone on.
+      measures: floats by name, what else the environment tells.
+    """
+
+    returns: Array
+    length: Array
+    diverged: Array
+    truncated: Array
+    measures: dict[str, Array] | None = None
 
 
 class Evaluation(NamedTuple):
@@ -193,6 +203,7 @@ def init(
     for leaf in jax.tree.leaves(problem_state):
         known = is_number(leaf) or is_array(leaf, jax.dtypes.prng_key)
         check("problem.init", show(problem_state), known, "a function to arrays of numbers or keys")
+    check_fits(hparams, mean.dtype)
     parallel.check_memory(jax.eval_shape(strategy.init, mean, hparams.strategy), mean.size)
     state = TrainState(
         generation=jnp.zeros((), jnp.int32),
@@ -301,13 +312,43 @@ def check_evaluation(found: Any, population_size: int, before: State) -> None:
     check(
         "Evaluation.problem_state", show(found.problem_state), same, f"like init's, {show(before)}"
     )
+    check("Evaluation.metrics", show(found.metrics), isinstance(found.metrics, dict), "a dict")
     for name, value in found.metrics.items():
         scalar = is_number(value) and jnp.shape(value) == ()
         check(f"Evaluation.metrics[{name!r}]", show(value), scalar, "a scalar")
+        group = name.partition("/")[0] if isinstance(name, str) and "/" in name else None
+        own = group is not None and group not in TAKEN
+        allowed = f"group/name, the group none of {', '.join(sorted(TAKEN))}"
+        check("the name of a metric", name, own, allowed)
     if found.tests is not None:
-        shapes = {np.shape(leaf) for leaf in jax.tree.leaves(found.tests) if is_number(leaf)}
-        one_each = isinstance(found.tests, Tests) and len(shapes) == 1 and len(*shapes) == 1
-        check("Evaluation.tests", show(found.tests), one_each, "a jaxes.Tests of arrays [E]")
+        _check_tests(found.tests)
+
+
+def _check_tests(tests: Any) -> None:
+    check("Evaluation.tests", show(tests), isinstance(tests, Tests), "a jaxes.Tests")
+    kinds_of = {"returns": jnp.floating, "length": jnp.integer}
+    for field in ("returns", "length", "diverged", "truncated"):
+        array, kind = getattr(tests, field), kinds_of.get(field, jnp.bool_)
+        ok = is_array(array, kind) and array.ndim == 1 and array.size > 0
+        allowed = f"an array [E] of {getattr(kind, '__name__', kind)}"
+        check(f"Evaluation.tests.{field}", show(array), ok, allowed)
+    shapes = {np.shape(leaf) for leaf in jax.tree.leaves(tests)}
+    check("Evaluation.tests", show(tests), len(shapes) == 1, "a jaxes.Tests of arrays [E]")
+
+
+def check_fits(hparams: HParams, dtype: Any) -> None:
+    """Raises a ValueError for a number that is infinite, or zero, in this dtype alone."""
+    for name, value in paths(hparams).items():
+        if isinstance(value, int | float | np.number | np.ndarray):
+            with np.errstate(over="ignore", under="ignore"):
+                cast = np.asarray(value).astype(dtype)
+            same = np.isfinite(cast) == np.isfinite(value) and (cast == 0) == (value == 0)
+            check(
+                f"hparams.{name}",
+                value,
+                bool(np.all(same)),
+                f"a number that {np.dtype(dtype)} can hold",
+            )
 
 
 def fitness_metrics(fitness: Array) -> dict[str, Array]:

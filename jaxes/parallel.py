@@ -141,7 +141,10 @@ def free_bytes() -> int:
     with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit: `max`
         container = Path("/sys/fs/cgroup")
         limit = int((container / "memory.max").read_text())
-        free = min(free, limit - int((container / "memory.current").read_text()))
+        used = int((container / "memory.current").read_text())
+        # Files that were read lie there as long as nobody needs the room.
+        files = re.search(r"inactive_file (\d+)", (container / "memory.stat").read_text())
+        free = min(free, limit - used + (int(files[1]) if files else 0))
     return free
 
 

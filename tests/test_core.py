@@ -70,6 +70,11 @@ def test_states_can_be_vmapped(parts):
         np.testing.assert_allclose(mapped.strategy.mean[i], single.strategy.mean, rtol=1e-5)
 
 
+def some_tests():
+    no = jnp.zeros(2, bool)
+    return jaxes.Tests(jnp.zeros(2), jnp.zeros(2, int), no, no)
+
+
 def evaluating(**changes):
     """A problem that is right, but for these parts of what it returns."""
 
@@ -100,8 +105,24 @@ def evaluating(**changes):
         ),
         ({"metrics": lambda e: {"x": e.fitness}}, r"metrics\['x'\] must be a scalar, got .*\[8\]"),
         ({"metrics": lambda e: {"test/returns": e.fitness}}, "must be Evaluation.tests"),
-        ({"tests": lambda e: e.fitness}, "Evaluation.tests must be a jaxes.Tests of arrays"),
-        ({"tests": lambda e: jaxes.Tests(*[e.fitness.mean()] * 4)}, "Tests of arrays"),
+        ({"metrics": lambda e: {"fitness/mean": 7.0}}, "the group none of fitness, test, time"),
+        ({"metrics": lambda e: {"generation": 7.0}}, "name of a metric must be group/name"),
+        ({"metrics": lambda e: [1.0]}, "Evaluation.metrics must be a dict"),
+        ({"tests": lambda e: e.fitness}, "Evaluation.tests must be a jaxes.Tests"),
+        (
+            {"tests": lambda e: some_tests()._replace(returns=jnp.zeros(()))},
+            "returns must be an",
+        ),
+        (
+            {"tests": lambda e: some_tests()._replace(diverged=jnp.zeros(2, int))},
+            "diverged must be an",
+        ),
+        ({"tests": lambda e: some_tests()._replace(diverged=jnp.zeros(2))}, "diverged must be an"),
+        (
+            {"tests": lambda e: some_tests()._replace(length=None)},
+            r"must be an array \[E\]",
+        ),
+        ({"tests": lambda e: some_tests()._replace(length=jnp.zeros(3, int))}, "Tests of arrays"),
     ],
 )
 def test_what_a_problem_returns_is_looked_at(changes, message):
@@ -161,3 +182,12 @@ def test_says_what_is_no_strategy_problem_or_hyperparameter():
     step, state = jaxes.make_update_step(strategy, problem), jaxes.init(key, strategy, problem)
     with pytest.raises(ValueError, match="num_generations must be a whole number"):
         jaxes.run(step, key, state, -1)
+
+
+@pytest.mark.parametrize("sigma", [1e300, 1e-60, np.float64(1e39)])
+def test_a_number_beyond_the_dtype_is_refused(sigma):
+    problem = functions.sphere(3)
+    with pytest.raises(ValueError, match=r"hparams.strategy.sigma must be a number that float32"):
+        jaxes.train(problem, jaxes.cem(16, sigma=float(sigma)), num_generations=1)
+    with pytest.raises(ValueError, match=r"hparams.strategy.sigma must be a number that float32"):
+        jaxes.sweep(problem, jaxes.cem(16), {"sigma": [1.0, float(sigma)]}, num_generations=1)

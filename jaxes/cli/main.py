@@ -1,7 +1,6 @@
 """`jaxes train | sweep | resume | evaluate | report | list`: options, exit codes, and devices."""
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,10 +14,10 @@ from jaxes import parallel
 from jaxes.checks import check_count
 from jaxes.cli import evaluate, listing, report, resume, startup, sweep, train
 from jaxes.terminal import PatientConsole, say, spell_out
+from jaxes.training.directory import DISK_FAILS
 from jaxes.training.loop import BEGUN
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes
-DISK_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # these say nothing of the input
 COMMANDS = (train, sweep, resume, evaluate, report, listing)
 
 

@@ -30,6 +30,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
     else:
         result = train(load(path), options.run, options, console, resume=True)
         run = options.run.absolute()
-        if run.parent.name == "trials" and (run.parents[1] / "results.csv").exists():
-            renew(run.parents[1], int(run.name), result)
-            say(console, f"the tables of {run.parents[1]} have it now")
+        of_a_sweep = run.parent.name == "trials" and (run.parents[1] / "results.csv").exists()
+        if of_a_sweep and run.name.isdigit():
+            try:
+                renew(run.parents[1], int(run.name), result)
+                say(console, f"the tables of {run.parents[1]} have it now")
+            except ValueError as error:
+                say(console, f"the tables of {run.parents[1]} do not have it yet: {error}")

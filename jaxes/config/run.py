@@ -24,6 +24,7 @@ from jaxes.strategies import STRATEGIES
 from jaxes.training.evaluate import Choice, evaluate_run
 from jaxes.training.run import RunResult
 from jaxes.training.schedule import Schedule
+from jaxes.training.start import path_of
 from jaxes.training.train import check_settings, train
 
 # Of fields that another section's factory may refuse: it learns more when it sees the whole.
@@ -45,13 +46,24 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> "Config":
     Raises:
       ConfigError: the file is missing or no config, or a field or value is not allowed.
     """
-    data = read(path, overrides)
+    data = found_from(path, read(path, overrides))
     if "sweep" in data:
         raise ConfigError(
             f"sweep: {path} describes a sweep: run it with `jaxes sweep`, or take one of its "
             "trials, such as trials/0000 in its directory"
         )
     return Config(data)
+
+
+def found_from(config: str | Path, data: dict[str, Any]) -> dict[str, Any]:
+    """The same, with `training.mean` as a path that is found from anywhere: from here, or, if it is
+    not there, from the folder of the config."""
+    training = data.get("training")
+    if isinstance(training, dict) and isinstance(mean := training.get("mean"), str):
+        beside = Path(config).parent / mean
+        there = beside.exists() and not Path(mean).exists()
+        training["mean"] = path_of(beside if there else mean)
+    return data
 
 
 class Config:

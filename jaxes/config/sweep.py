@@ -14,7 +14,7 @@ from pydantic import Field
 
 from jaxes import hparams
 from jaxes.config.files import ConfigError, read, set_field
-from jaxes.config.run import Config, Setup
+from jaxes.config.run import Config, Setup, found_from
 from jaxes.config.sections import Section, validate
 from jaxes.core import Problem, TrainHParams
 from jaxes.strategies import STRATEGIES
@@ -89,7 +89,7 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepSetup:
     Raises:
       ConfigError: a field or value, in any trial, is not allowed.
     """
-    data = read(path, overrides)
+    data = found_from(path, read(path, overrides))
     if "sweep" not in data:
         raise ConfigError(f"sweep: {path} has no such section; run it with `jaxes train`")
     if not isinstance(data["sweep"], dict):

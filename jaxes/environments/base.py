@@ -11,6 +11,8 @@ from jax import Array
 from jaxes.checks import brief, check, check_count, is_number, kinds, show
 
 EnvState = Any
+# What tests of episodes tell anyway: no names of measures.
+RESERVED = {"return_mean", "return_std", "diverged", "episode_length", "alive_share"}
 
 
 class Environment(NamedTuple):
@@ -123,6 +125,15 @@ def observation_size(environment: Environment) -> int:
             for key, value in found.items()
         )
         check(f"{name}: measure", show(found), numbers, "a function to {name: number []}")
+        free = ", ".join(RESERVED)
+        check(f"{name}: measure", list(found), not RESERVED & found.keys(), f"of names but {free}")
+    summed = environment.summed
+    strings = isinstance(summed, tuple) and all(isinstance(each, str) for each in summed)
+    check(f"{name}: summed", summed, strings, "a tuple of names of what measure tells")
+    told = found.keys() if environment.measure is not None else set()
+    # Of Brax's, one knows what they tell when they run.
+    known = set(summed) <= told or getattr(environment.measure, "may_lack", False)
+    check(f"{name}: summed", summed, known, f"of names of what measure tells, {sorted(told)}")
     return sum(map(np.size, leaves))
 
 

@@ -151,6 +151,9 @@ def _measure(state: Any) -> dict[str, Array]:
     return found
 
 
+_measure.may_lack = True  # type: ignore[attr-defined]  # some of what is summed
+
+
 @contextlib.contextmanager
 def _without_warp() -> Iterator[None]:
     """Without a GPU mujoco.mjx has no use for warp, whose import takes as long as all others."""

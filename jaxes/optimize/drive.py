@@ -2,69 +2,22 @@
 
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxes import parallel
 from jaxes.checks import MAX_COUNT
-from jaxes.core import Strategy
 from jaxes.interrupt import Interrupt, answer
-from jaxes.optimize import programs as compiled
-from jaxes.optimize.host import check_host_fitness, check_rows
-from jaxes.optimize.programs import Arguments, Kind, Objective, Programs
+from jaxes.optimize.host import as_host, check_host_fitness, check_rows
 from jaxes.optimize.progress import Progress, SearchResult, save
-from jaxes.optimize.restarts import Restarts, Start, patience, plan_after
-from jaxes.optimize.space import Space
-from jaxes.optimize.start import REASONS, StartState, Termination, memory
+from jaxes.optimize.start import REASONS, StartState
+from jaxes.optimize.task import Task
 
 Callback = Callable[[SearchResult], bool | None]
 
 SAVE_EVERY = 10.0  # seconds, or 20 times what saving takes
-
-
-class Task(NamedTuple):
-    """What is searched, and how.
-
-    Attributes:
-      make: from a population size to a strategy.
-      mean: `(index of the start) -> pytree`.
-      space: of its vectors.
-      objective: the traced function; None where it is a host function.
-      fitness_fn: the function as it was given.
-      size: members of the first start.
-    """
-
-    make: Callable[[int], Strategy]
-    mean: Callable[[int], Any]
-    space: Space
-    objective: Objective | None
-    fitness_fn: Callable[[Any], Any]
-    size: int
-    budget: int
-    target: float | None
-    restarts: Restarts
-    max_restarts: int
-    termination: Termination
-    seed: int
-
-    def plan(self, used: tuple[int, ...]) -> Start | None:
-        """The start after those that have used so many evaluations; None after the last."""
-        return plan_after(used, self.restarts, self.size, self.max_restarts, self.seed)
-
-    def begun(self, used: tuple[int, ...]) -> Start:
-        """The same, where it is known to have begun."""
-        plan = self.plan(used)
-        assert plan is not None
-        return plan
-
-    def space_of(self, plan: Start) -> Space:
-        """A start may have steps of its own."""
-        scale = self.space.scale
-        return self.space._replace(scale=scale * scale.dtype.type(plan.std_factor))
 
 
 class Drive(Interrupt):
@@ -88,25 +41,29 @@ class Drive(Interrupt):
         self.task, self.identity = task, identity
         self.directory, self.callback = directory, callback
         layout = task.space.layout
-        self._used: tuple[int, ...] = ()
         self._best = Best(layout.ravel(task.mean(0)), np.asarray(-np.inf, layout.dtype))
+        self._run = task.start(())
         self._state: StartState | None = None
         self._seen: Seen | None = None
         self._saved, self._save_every = time.monotonic(), SAVE_EVERY
 
     def template(self, used: tuple[int, ...]) -> StartState:
-        """The shapes and dtypes of the start after those. Nothing is computed."""
-        programs, size, arguments = self._programs(used)
-        mean = np.zeros_like(self._best.x)
-        return jax.eval_shape(partial(programs.begin, size), arguments, mean)
+        """The shapes and dtypes of the start after those."""
+        return self.task.start(used).template()
 
     def go_on_from(self, progress: Progress) -> None:
-        self._used, self._best = progress.used, Best(progress.best, progress.best_fitness)
-        target, state = self.task.target, progress.start
-        fitness = max(float(self._best.fitness), float(state.search.best_fitness))
-        if REASONS[int(state.reason)] == "target" and (target is None or fitness < target):
-            state = state._replace(reason=np.int32(0))  # type: ignore[arg-type]
-        self._look_at(state)
+        """Takes up a search that was left.
+
+        Raises:
+          ValueError: it is another one.
+        """
+        self._run = self.task.start(progress.used)
+        self._run.check(progress.start)
+        self._best = Best(progress.best, progress.best_fitness)
+        self._look_at(progress.start)
+        if REASONS[int(progress.start.reason)] == "target" and not self._is_reached():
+            reason: Any = np.zeros_like(progress.start.reason)  # another target now
+            self._look_at(progress.start._replace(reason=reason))
 
     def run(self) -> SearchResult:
         """To the end of the search.
@@ -117,11 +74,14 @@ class Drive(Interrupt):
         """
         self.arm()
         try:
-            reason = self._starts()
+            reason = "target" if self._is_reached() else self._starts()
         except BaseException as error:
             if self._seen is not None:
                 error.result = self._result("none")  # type: ignore[attr-defined]
-                self._save()
+                try:
+                    self._save()
+                except OSError as failed:
+                    error.add_note(f"the search could not be saved: {failed}")
             raise
         self._save()
         return self._result(reason)
@@ -131,96 +91,61 @@ class Drive(Interrupt):
 
     def _so_far(self, reason: str) -> SearchResult:
         assert self._seen is not None
-        layout, best = self.task.space.layout, max(self._best, self._seen.best, key=_fitness)
+        best = self._best_of_all()
         return SearchResult(
-            solution=layout.unravel(best.x),
+            solution=self.task.space.layout.unravel(best.x),
             value=float(best.fitness),
-            evaluations=sum(self._used) + self._seen.evaluations,
+            evaluations=sum(self._run.used) + self._seen.evaluations,
             reason=reason,
-            starts=len(self._used) + 1,
-            mean=jax.device_get(self.task.space_of(self._plan).solution(self._seen.mean)),
+            starts=len(self._run.used) + 1,
+            mean=jax.device_get(self._run.space.solution(self._seen.mean)),
         )
 
-    @property
-    def _plan(self) -> Start:
-        return self.task.begun(self._used)
+    def _best_of_all(self) -> "Best":
+        return self._best if self._seen is None else max(self._best, self._seen.best, key=_fitness)
+
+    def _is_reached(self) -> bool:
+        return bool(self._best_of_all().fitness >= self.task.number(self.task.target))
 
     def _starts(self) -> str:
+        """Drives one start after the other; why the search ended."""
+        if self._state is None:
+            self._look_at(self._run.begin())
         while True:
-            reason = self._start()
+            reason = self._to_its_end()
             if reason in ("target", "callback"):
                 return reason
             assert self._seen is not None
-            used, size = (*self._used, self._seen.evaluations), self._plan.population_size
+            used = (*self._run.used, self._seen.evaluations)
             left = self.task.budget - sum(used)
-            if reason == "none" and size > left:
+            if reason == "none" and self._run.plan.population_size > left:
                 return "budget"
             following = self.task.plan(used)
             if following is None:
                 return "max_generations" if reason == "none" else reason
             if following.population_size > left:
                 return "budget"
-            self._used, self._best = used, max(self._best, self._seen.best, key=_fitness)
-            self._state = None
+            run = self.task.start(used)
+            state = run.begin()  # which may fail: until here the last start is the one that counts
+            self._run, self._best = run, self._best_of_all()
+            self._look_at(state)
 
-    def _start(self) -> str:
-        """Drives one start to its end: why it ended, or `none` where its generations are over."""
-        task, plan = self.task, self._plan
-        programs, size, arguments = self._programs(self._used)
-        if self._state is None:
-            u = task.space_of(plan).coordinates(task.mean(len(self._used)))
-            parallel.check_memory(self.template(self._used), task.space.layout.size)
-            # It is the same in any population that can be padded: compiled for the first one.
-            first = size if arguments.constants is None else task.size
-            self._look_at(programs.begin(first, arguments._replace(constants=None), u))
-        limit = int(min(task.budget - sum(self._used), plan.budget)) // plan.population_size
-        if task.restarts != "none":
-            limit = min(limit, patience(task.space.layout.size, plan.population_size))
-        advance = self._on_host if task.objective is None else self._compiled
-        for state in advance(programs, size, arguments, min(max(limit, 1), MAX_COUNT)):
+    def _to_its_end(self) -> str:
+        """Drives the start: why it ended, or `none` where its generations are over."""
+        advance = self._on_host if self.task.objective is None else self._compiled
+        for state in advance(min(self._run.limit, MAX_COUNT)):
             self._look_at(state)
             if self._visit():
                 return "callback"
         return REASONS[int(self._going.reason)]
 
-    def _programs(self, used: tuple[int, ...]) -> tuple[Programs, int, Arguments]:
-        """The programs of a start, the size of its population in them, and their arguments."""
-        task = self.task
-        plan = task.begun(used)
-        space = task.space_of(plan)
-        layout, objective = space.layout, task.objective
-        recipe = compiled.recipe(task.make(plan.population_size))
-        size, constants = compiled.pad(recipe, plan.population_size, task.size, layout)
-        kind = Kind(
-            strategy=recipe.key,
-            text=None if objective is None else objective.text,
-            length=memory(layout.size, task.size),
-            dtype=layout.dtype,
-            make=recipe.make,
-            space=space,
-            jaxpr=None if objective is None else objective.jaxpr,
-        )
-        arguments = Arguments(
-            seed=np.uint32(task.seed),
-            number=np.int32(len(used)),
-            scale=space.scale,
-            box=space.box,
-            target=layout.dtype.type(np.nan if task.target is None else task.target),
-            termination=Termination(*map(layout.dtype.type, task.termination)),
-            size=np.int32(plan.population_size),
-            constants=constants,
-            captured=[] if objective is None else objective.captured,
-        )
-        return compiled.programs(kind), size, arguments
-
     def _unfinished(self, limit: int) -> bool:
         state = self._going
         return int(state.reason) == 0 and int(state.search.generation) < limit
 
-    def _compiled(
-        self, programs: Programs, size: int, arguments: Arguments, limit: int
-    ) -> Iterator[StartState]:
+    def _compiled(self, limit: int) -> Iterator[StartState]:
         """Comes back about once a second, so that Ctrl-C is heard."""
+        _, _, _, _, programs, size, arguments = self._run
         count = 64
         while self._unfinished(limit):
             began, generation = time.monotonic(), int(self._going.search.generation)
@@ -230,10 +155,9 @@ class Drive(Interrupt):
             seconds = time.monotonic() - began
             count = min(4 * count, 2**20) if seconds < 0.25 else max(1, int(count / seconds))
 
-    def _on_host(
-        self, programs: Programs, size: int, arguments: Arguments, limit: int
-    ) -> Iterator[StartState]:
+    def _on_host(self, limit: int) -> Iterator[StartState]:
         """Comes back after each generation."""
+        _, _, _, _, programs, size, arguments = self._run
         layout, dtype = self.task.space.layout, self.task.space.layout.dtype
         checked = int(self._going.search.generation) > 0
         while self._unfinished(limit):
@@ -244,7 +168,7 @@ class Drive(Interrupt):
             if not checked:
                 check_rows(self.task.fitness_fn, layout.unravel(rows.copy()))
                 checked = True
-            fitness = np.asarray(self.task.fitness_fn(layout.unravel(rows)))
+            fitness = as_host(self.task.fitness_fn(layout.unravel(rows)))
             check_host_fitness(fitness, len(rows), dtype)
             padded = np.full(size, -np.inf, dtype)
             padded[: len(rows)] = fitness
@@ -259,7 +183,7 @@ class Drive(Interrupt):
         search = state.search
         seen = (search.best, search.best_fitness, search.strategy.mean, search.generation)
         x, fitness, mean, generation = jax.device_get(seen)
-        evaluations = int(generation) * self._plan.population_size
+        evaluations = int(generation) * self._run.plan.population_size
         self._state, self._seen = state, Seen(Best(x, fitness), mean, evaluations)
 
     def _visit(self) -> bool:
@@ -269,7 +193,7 @@ class Drive(Interrupt):
             self._save()
         if self.requested:
             saved = f", saved in {self.directory}" if self.directory else ""
-            done = sum(self._used) + self._seen.evaluations if self._seen else 0
+            done = sum(self._run.used) + self._seen.evaluations if self._seen else 0
             raise KeyboardInterrupt(f"stopped after {done} evaluations{saved}")
         return over
 
@@ -279,7 +203,7 @@ class Drive(Interrupt):
         if any(getattr(leaf, "is_deleted", bool)() for leaf in jax.tree.leaves(state)):
             return None
         start = jax.device_get(state)
-        return Progress(self.identity, self._used, self._best.x, self._best.fitness, start)
+        return Progress(self.identity, self._run.used, self._best.x, self._best.fitness, start)
 
     def _save(self) -> None:
         progress = self._progress() if self.directory else None

@@ -23,6 +23,20 @@ def check_rows(fitness_fn: Callable[[Any], Any], solutions: Any) -> None:
         check("fitness_fn", list(got), got == (count,), allowed)
 
 
+def as_host(fitness: Any) -> np.ndarray:
+    """What a host function returned, as NumPy has it.
+
+    Raises:
+      ValueError: it depends on a traced value.
+    """
+    if isinstance(fitness, jax.core.Tracer):
+        raise ValueError(
+            "fitness_fn must capture known values: a search cannot be a part of a jitted function; "
+            "got a traced one"
+        )
+    return np.asarray(fitness)
+
+
 def check_host_fitness(fitness: np.ndarray, population_size: int, dtype: np.dtype) -> None:
     """Raises a ValueError unless these are real numbers, one a member, that `dtype` can hold."""
     real = fitness.shape == (population_size,) and fitness.dtype.kind in "fiub"

@@ -1,11 +1,11 @@
 """`maximize` and `minimize`: one call for a plain function, with bounds, restarts and an end."""
 
 import contextlib
+import functools
 import json
 import math
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,12 +16,13 @@ import numpy as np
 from jaxes.checks import check, check_count, check_name, check_number, check_path, check_seed
 from jaxes.core import Strategy
 from jaxes.hparams import paths
-from jaxes.optimize.drive import Callback, Drive, Task
-from jaxes.optimize.programs import search_keys, trace
-from jaxes.optimize.progress import FILES, SearchResult, describe, load
+from jaxes.optimize.drive import Callback, Drive
+from jaxes.optimize.programs import prng, search_keys, trace
+from jaxes.optimize.progress import FILES, SearchResult, digest, load
 from jaxes.optimize.restarts import Restarts
 from jaxes.optimize.space import as_array, flatten, precision_of
 from jaxes.optimize.start import TERMINATION, Termination, check_termination
+from jaxes.optimize.task import Task
 from jaxes.specs import spec_of
 from jaxes.strategies.cma_es import cma_es
 from jaxes.training.directory import check_same, open_run_dir
@@ -60,8 +61,9 @@ def maximize(
         `cma_es` with sigma=1 by default.
       std: the initial standard deviation of each coordinate is this times the strategy's `sigma`:
         a number, or a pytree like the mean. Its ratios are the scales of the coordinates.
-      bounds: `(low, high)`, each a number or a pytree like the mean, ±inf where there is none; or a
-        list of `(low, high)` by coordinate, as SciPy has them, None where there is none.
+      bounds: `(low, high)`, each a number or an array or a pytree like the mean, ±inf where there
+        is none; or a list or tuple of D pairs of numbers, which are (low, high) by coordinate, as
+        SciPy has them (also where D is 2), None where there is none.
         Members never leave them, as rounded to the mean's dtype (see `jaxes.optimize.bounds`).
       host: says that `fitness_fn` is a host function. It is never guessed.
       target: stop when a fitness is at least this.
@@ -75,7 +77,8 @@ def maximize(
       seed: of all randomness, in [0, 2³²).
       run_dir: keeps the search in `search.npz`, about every ten seconds and when it ends.
       resume: go on with what `run_dir` has, if it has something, or with this result of an earlier
-        call; with a larger budget, another target. It is then the search that was never cut.
+        call; it is then the search that was never cut. Budget, target and `max_restarts` may be
+        others; what else differs is refused, but for `fitness_fn`, which is not looked at.
       callback: `(result so far) -> bool | None`, called after each generation of a host function,
         about once a second otherwise; True ends the search.
 
@@ -97,7 +100,7 @@ def maximize(
     _check_options(host, target, restarts, max_restarts, termination, seed)
     check_keeping(run_dir, resume, callback)
     make = _maker(strategy, population_size, restarts)
-    keys: Any = search_keys(np.uint32(seed)) if callable(mean) else None
+    keys: Any = search_keys(np.uint32(seed), prng()) if callable(mean) else None
     first_mean = as_array(mean(keys[0]) if callable(mean) else mean)
     with precision_of(first_mean):
         space = flatten(first_mean, std, bounds)
@@ -107,11 +110,16 @@ def maximize(
         check_count("budget", budget, minimum=size, maximum=2**62, why=", one generation")
         _check_doublings(make, size, max_restarts if restarts != "none" else 0, budget)
 
+        @functools.cache
         def mean_of(index: int) -> Any:
             if not callable(mean):
                 return first_mean
             return as_array(mean(jax.random.fold_in(keys[0], index)))
 
+        if target is not None:
+            largest = float(np.finfo(space.layout.dtype).max)
+            allowed = f"within ±{largest:.3g}, the range of {space.layout.dtype}"
+            check("target", target, abs(target) <= largest, allowed)
         space.coordinates(mean_of(0))
         task = Task(
             make=make,
@@ -161,16 +169,22 @@ def _identity(task: Task, mean: Any) -> dict[str, Any]:
     strategy = task.make(task.size)
     box = task.space.box
     identity = {
+        "minimized": getattr(task.fitness_fn, "minimized", False),
         "seed": task.seed,
+        "random numbers": prng(),
+        "dtype": str(task.space.layout.dtype),
+        "shapes": str(task.space.layout.shapes),
         "population_size": task.size,
         "restarts": task.restarts,
         "strategy": spec_of(strategy) or "one of your own",
         "hparams": paths(strategy.hparams),
         "host": task.objective is None,
-        "mean": "a function" if callable(mean) else describe(mean),
-        "std": describe(task.space.scale),
-        "bounds": None if box is None else describe(tuple(box)),
-        "termination": [repr(float(limit)) for limit in task.termination],
+        "mean": "a function" if callable(mean) else digest(mean),
+        "std": digest(task.space.scale),
+        "bounds": None if box is None else digest(tuple(box)),
+        "termination": {
+            name: repr(float(limit)) for name, limit in task.termination._asdict().items()
+        },
     }
     return json.loads(json.dumps(identity, default=lambda number: np.asarray(number).tolist()))
 
@@ -195,6 +209,8 @@ def minimize(
     def negative(solution: Any) -> Any:
         lib: Any = np if options.get("host") is True else jnp
         value = fitness_fn(solution)
+        if isinstance(value, jax.core.Tracer) and lib is np:
+            return value  # for maximize to refuse
         if lib is np or isinstance(value, bool | int | float):
             value = lib.asarray(value)
         dtype = getattr(value, "dtype", np.dtype(object))
@@ -203,6 +219,8 @@ def minimize(
         if not numbers:
             return value
         return -(value if jnp.issubdtype(dtype, jnp.inexact) else value.astype(lib.float32))
+
+    negative.minimized = True  # type: ignore[attr-defined]
 
     def upside_down(result: SearchResult) -> SearchResult:
         return result._replace(value=-result.value)
@@ -288,7 +306,7 @@ def _maker(
         return lambda size: strategy
     allowed = "a Strategy, or a function from a population size to one, such as jaxes.cma_es"
     check("strategy", strategy, strategy is None or callable(strategy), allowed)
-    factory = partial(cma_es, sigma=1.0) if strategy is None else strategy
+    factory = functools.partial(cma_es, sigma=1.0) if strategy is None else strategy
 
     def make(size: int) -> Strategy:
         made = factory(size)

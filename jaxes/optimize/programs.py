@@ -43,12 +43,11 @@ KEPT = 32  # programs of the last searches
 _distinct = itertools.count()
 
 
-@dataclasses.dataclass(frozen=True)
-class Objective:
+class Objective(NamedTuple):
     """What a fitness function of x `[D]` computes, as data.
 
     Attributes:
-      text: the same for functions that compute the same of the same captured shapes.
+      text: the same for functions that compute the same of captured arrays of the same shapes.
       jaxpr: the computation.
       captured: the arrays that it takes from outside, arguments of the program.
     """
@@ -57,8 +56,10 @@ class Objective:
     jaxpr: Any
     captured: list[Any]
 
-    def __call__(self, x: Array) -> Array:
-        return jaxpr_as_fun(ClosedJaxpr(self.jaxpr, self.captured))(x)[0]
+
+def computed(jaxpr: Any, captured: list[Any], x: Array) -> Array:
+    """The fitness `[]` of x `[D]`."""
+    return jaxpr_as_fun(ClosedJaxpr(jaxpr, captured))(x)[0]
 
 
 def trace(fitness_fn: Callable[[Any], Any], space: Space) -> Objective:
@@ -86,15 +87,19 @@ def trace(fitness_fn: Callable[[Any], Any], space: Space) -> Objective:
             "fitness_fn must capture known values: a search cannot be a part of a jitted or "
             "vmapped function, an update step can; got a traced one"
         )
+    return Objective(_text(closed, example), closed.jaxpr, closed.consts)
 
-    def with_captured(captured: list[Any], x: Array) -> Array:
-        return Objective("", closed.jaxpr, captured)(x)
 
+def _text(closed: Any, x: Any) -> str:
+    """What a function lowers to, as the programs use it: for several x at once."""
     captured = [jax.ShapeDtypeStruct(np.shape(c), jnp.result_type(c)) for c in closed.consts]
-    text = jax.jit(with_captured).lower(captured, example).as_text()
+    several = jax.vmap(functools.partial(computed, closed.jaxpr), in_axes=(None, 0))
+    # What is captured in vain keeps its place, or another's program would take it for its own.
+    jitted = jax.jit(several, keep_unused=True)
+    text = jitted.lower(captured, jax.ShapeDtypeStruct((2, *x.shape), x.dtype)).as_text()
     if "callback" in text:  # an address, which another function may have next time
-        text = f"{next(_distinct)} {text}"
-    return Objective(text, closed.jaxpr, closed.consts)
+        return f"{next(_distinct)} {text}"
+    return text
 
 
 class Arguments(NamedTuple):
@@ -104,6 +109,7 @@ class Arguments(NamedTuple):
     number: Any  # int32, of the start
     scale: Any  # [D]
     box: Box | None
+    hparams: Any  # of the strategy
     target: Any  # []
     termination: Termination
     size: Any  # int32, how many members are real
@@ -113,23 +119,23 @@ class Arguments(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What distinguishes one search's programs from another's.
+    """What distinguishes one search's programs from another's; shapes, dtypes and whether there are
+    bounds are told apart by jit.
 
     Attributes:
       strategy: what the strategy is, but for its size where this can be padded.
       text: what the fitness function computes; None where it is a host function.
       length: of the history, for the smallest population.
+      prng: JAX's random number generator, which jit does not tell apart.
       make: `(population size, padded constants or None) -> Strategy`.
-      space: for its layout.
       jaxpr: of the fitness function.
     """
 
     strategy: Hashable
     text: str | None
     length: int
-    dtype: np.dtype
+    prng: str
     make: Callable[[int, Any], Strategy] = dataclasses.field(compare=False)
-    space: Space = dataclasses.field(compare=False)
     jaxpr: Any = dataclasses.field(compare=False)
 
 
@@ -144,20 +150,24 @@ class Programs:
         self.tell = jax.jit(self._tell, static_argnums=0)
 
     def _setting(self, size: int, arguments: Arguments) -> Setting:
-        strategy = self.kind.make(size, arguments.constants)
+        strategy = self.kind.make(size, arguments.constants)._replace(hparams=arguments.hparams)
         if padded := arguments.constants is not None:
             strategy = with_first(strategy, arguments.size)
-        space = self.kind.space._replace(scale=arguments.scale, box=arguments.box)
-        objective = Objective("", self.kind.jaxpr, arguments.captured)
         return Setting(
             strategy=strategy,
-            space=space,
-            fitness_fn=objective,
+            scale=arguments.scale,
+            box=arguments.box,
+            fitness_fn=functools.partial(computed, self.kind.jaxpr, arguments.captured),
             target=arguments.target,
             termination=arguments.termination,
             size=arguments.size,
             padded=padded,
         )
+
+    def _key(self, arguments: Arguments) -> Array:
+        """Of the start's generations."""
+        key = search_keys(arguments.seed, self.kind.prng)[1]
+        return jax.random.fold_in(key, arguments.number)
 
     def _begin(self, size: int, arguments: Arguments, u: Array) -> StartState:
         return begin_start(self._setting(size, arguments), u, self.kind.length)
@@ -166,7 +176,7 @@ class Programs:
         self, size: int, arguments: Arguments, progress: StartState, limit: Array
     ) -> StartState:
         """Up to the generation `limit`, or the end of the start."""
-        setting, key = self._setting(size, arguments), _key(arguments)
+        setting, key = self._setting(size, arguments), self._key(arguments)
 
         def generation(progress: StartState) -> StartState:
             this_key = jax.random.fold_in(key, progress.search.generation)
@@ -180,13 +190,13 @@ class Programs:
     def _ask(self, size: int, arguments: Arguments, progress: StartState) -> Array:
         """The members x `[N, D]` of the next generation."""
         state = progress.search
-        key = jax.random.fold_in(_key(arguments), state.generation)
+        key = jax.random.fold_in(self._key(arguments), state.generation)
         return self._setting(size, arguments).search().strategy.ask(key, state.strategy)
 
     def _tell(
         self, size: int, arguments: Arguments, progress: StartState, x: Array, fitness: Array
     ) -> StartState:
-        key = jax.random.fold_in(_key(arguments), progress.search.generation)
+        key = jax.random.fold_in(self._key(arguments), progress.search.generation)
         return tell_start(self._setting(size, arguments), key, progress, x, fitness)
 
 
@@ -195,14 +205,15 @@ def programs(kind: Kind) -> Programs:
     return Programs(kind)
 
 
-@jax.jit
-def search_keys(seed: np.uint32) -> Array:
+def prng() -> str:
+    """JAX's random number generator now."""
+    return str(jax.config.jax_default_prng_impl)  # type: ignore[attr-defined]
+
+
+@functools.partial(jax.jit, static_argnames="prng")
+def search_keys(seed: Any, prng: str) -> Array:
     """The keys `[2]` of the means and of the generations."""
-    return jax.random.split(jax.random.key(seed))
-
-
-def _key(arguments: Arguments) -> Array:
-    return jax.random.fold_in(search_keys(arguments.seed)[1], arguments.number)
+    return jax.random.split(jax.random.key(seed, impl=prng))
 
 
 class Recipe(NamedTuple):
@@ -223,15 +234,15 @@ def recipe(strategy: Strategy) -> Recipe:
     spec = spec_of(strategy)
     if spec is None:
         return Recipe(id(strategy), None, lambda size, constants: strategy)
-    name, hparams = spec["name"], strategy.hparams
+    name = spec["name"]
     if name not in CONSTANTS or spec[name]["sampling"] == "sobol":  # of so many points at most
-        return Recipe(f"{spec} {hparams}", None, lambda size, constants: strategy)
+        return Recipe(str(spec), None, lambda size, constants: strategy)
 
     def make(size: int, constants: Any) -> Strategy:
         own = {} if constants is None else {"constants": lambda *_: constants}
-        return STRATEGIES[name](size, **spec[name], **own)._replace(hparams=hparams)
+        return STRATEGIES[name](size, **spec[name], **own)
 
-    return Recipe(f"{name} {spec[name]} {hparams}", name, make)
+    return Recipe(f"{name} {spec[name]}", name, make)
 
 
 def pad(recipe: Recipe, size: int, first: int, layout: Layout) -> tuple[int, Any]:

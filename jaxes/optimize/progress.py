@@ -93,9 +93,6 @@ def load(
             arrays = dict(saved)
         used = tuple(arrays["used"].tolist())
         template = template_of(used)
-        for name, like in _by_name(template).items():
-            if (arrays[name].shape, arrays[name].dtype) != (like.shape, like.dtype):
-                raise ValueError(f"{name} is {arrays[name].dtype}{list(arrays[name].shape)}")
         leaves = [arrays[name] for name in _by_name(template)]
         return Progress(
             identity=identity,
@@ -113,7 +110,7 @@ def _by_name(start: StartState) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in paths}
 
 
-def describe(what: Any) -> Any:
+def digest(what: Any) -> Any:
     """Plain data that says what an array, or a pytree of them, is; long ones by their digest."""
     leaves, structure = jax.tree.flatten(what)
     arrays = [np.asarray(leaf) for leaf in leaves]
@@ -121,4 +118,5 @@ def describe(what: Any) -> Any:
         values: Any = [array.tolist() for array in arrays]
     else:
         values = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
-    return {"structure": str(structure), "values": values}
+    dtypes = sorted({str(array.dtype) for array in arrays})
+    return {"structure": str(structure), "dtypes": dtypes, "values": values}

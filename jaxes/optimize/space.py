@@ -63,8 +63,7 @@ class Space(NamedTuple):
 
     def flat(self, u: Any) -> Any:
         """x `[..., D]`."""
-        x = self.scale * u
-        return x if self.box is None else _inside(self.box, x)
+        return flat(self.scale, self.box, u)
 
     def solution(self, u: Any) -> Any:
         return self.layout.unravel(self.flat(u))
@@ -88,6 +87,12 @@ class Space(NamedTuple):
         near = bool(np.all(np.abs(u) < float(np.finfo(u.dtype).max) ** 0.75))
         check("std", self.scale, near, f"not so small beside the mean, {x}")
         return u
+
+
+def flat(scale: Any, box: Box | None, u: Any) -> Any:
+    """x `[..., D]` of u: box(scale · u)."""
+    x = scale * u
+    return x if box is None else _inside(box, x)
 
 
 _inside = jax.jit(Box.inside)  # on the host one program, not one an operation

@@ -9,7 +9,8 @@ from jax import Array
 
 from jaxes.checks import check
 from jaxes.core import State, Strategy
-from jaxes.optimize.space import Space
+from jaxes.optimize.bounds import Box
+from jaxes.optimize.space import flat
 from jaxes.search import Search, SearchState, advance, begin, told, without_nan
 
 REASONS = ("none", "target", "tolfunhist", "tolfun", "tolx", "tolfacupx", "condition")
@@ -52,7 +53,8 @@ class Setting(NamedTuple):
 
     Attributes:
       strategy: of vectors u.
-      space: the map from u to a solution.
+      scale: [D], with
+      box: the bounds, the map from u to x (see `Space`).
       fitness_fn: `(x [D]) -> fitness []`; not called where the fitness comes from the host.
       target: `[]`; NaN for none.
       termination: its numbers, traced.
@@ -61,18 +63,23 @@ class Setting(NamedTuple):
     """
 
     strategy: Strategy
-    space: Space
+    scale: Array
+    box: Box | None
     fitness_fn: Callable[[Array], Any]
     target: Array
     termination: Termination
     size: Array
     padded: bool
 
+    def flat(self, u: Array) -> Array:
+        """x of u `[D]`."""
+        return flat(self.scale, self.box, u)
+
     def search(self) -> Search:
         """The search, in which members are vectors x within the bounds."""
 
         def ask(key: Array, state: State, members: Array | None = None) -> Array:
-            return jax.vmap(self.space.flat)(self.strategy.ask(key, state, members))
+            return jax.vmap(self.flat)(self.strategy.ask(key, state, members))
 
         in_bounds = self.strategy._replace(ask=ask)
         return Search(in_bounds, self.fitness_fn, self.size if self.padded else None)
@@ -95,7 +102,7 @@ def memory(dim: int, population_size: Any) -> Any:
 def begin_start(setting: Setting, u: Array, length: int) -> StartState:
     """The state before the first generation, with room for `length` best values."""
     return StartState(
-        search=begin(setting.search(), u)._replace(best=setting.space.flat(u)),
+        search=begin(setting.search(), u)._replace(best=setting.flat(u)),
         history=jnp.zeros((length,), u.dtype),
         first_spread=jnp.zeros((), u.dtype),
         reason=jnp.zeros((), jnp.int32),

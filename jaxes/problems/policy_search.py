@@ -322,20 +322,20 @@ class _PolicySearch:
         observations, hparams, mean_length = problem_state
         if observations is not None:
             observations = merge(observations, train, moments[:num_train_jobs])
-        length = train.length.astype(train.discounted_return.dtype)
+        steps, length = train.length.sum(), train.length.astype(train.discounted_return.dtype)
+        if mean_length is not None:  # of whole numbers, so that no order of adding shows
+            mean_length = steps.astype(jnp.float32) / num_train_jobs
         fitness = train.discounted_return - hparams.alive_penalty * length
         fitness = jnp.where(train.diverged, jnp.nan, fitness)
         returns = jnp.where(train.diverged, jnp.nan, train.total_reward)
         returns = returns.reshape(-1, self.num_episodes).mean(axis=1)
         return Evaluation(
             fitness=fitness.reshape(-1, self.num_episodes).mean(axis=1),
-            problem_state=State(
-                observations, hparams, None if mean_length is None else train.length.mean()
-            ),
+            problem_state=State(observations, hparams, mean_length),
             metrics={
                 "return/mean": jnp.nanmean(returns),
                 "return/max": jnp.nanmax(returns),
-                "rollout/env_steps": train.length.sum(),
+                "rollout/env_steps": steps,
                 "rollout/episode_length": train.length.mean(),
                 "rollout/diverged": train.diverged.sum(),
                 "rollout/truncated": train.truncated.sum(),

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxes import hparams as numbers
 from jaxes.checks import check, check_number
-from jaxes.core import Strategy, TrainHParams
+from jaxes.core import Strategy, TrainHParams, check_fits
 from jaxes.problems.policy_search import HParams, check_hparams
 from jaxes.specs import spec_of
 from jaxes.strategies import STRATEGIES
@@ -55,6 +55,7 @@ def replaced(hparams: TrainHParams, values: Mapping[str, float]) -> TrainHParams
 def check_ranges(strategy: Strategy, hparams: TrainHParams) -> None:
     """Raises a ValueError for a number that the factory of the strategy or problem would refuse, of
     those that come with jaxes."""
+    check_fits(hparams, np.float32)
     spec = spec_of(strategy)
     if spec is not None:
         name, traced = spec["name"], numbers.paths(hparams.strategy)

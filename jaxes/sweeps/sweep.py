@@ -33,14 +33,14 @@ from jaxes.core import Problem, Strategy, TrainHParams, TrainState
 from jaxes.sweeps.display import SweepDisplay
 from jaxes.sweeps.grid import HParamsGrid, check_ranges, combinations, replaced
 from jaxes.sweeps.halving import Halving, check_halving, survivors
-from jaxes.sweeps.plan import Group, Plan, make_directories, make_plans
+from jaxes.sweeps.plan import Group, Plan, check_directories, make_directories, make_plans
 from jaxes.sweeps.table import best_of, flat, write_tables
 from jaxes.training.batch import Batch
 from jaxes.training.directory import RUN_FILES, config_of, open_run_dir
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import Schedule
-from jaxes.training.start import path_of, start_and_name
+from jaxes.training.start import said_of, start_and_name
 from jaxes.training.train import check_shell
 
 FILES = (*RUN_FILES, "trials", "batches", "results.csv", "results.parquet", "best.yaml")
@@ -142,7 +142,7 @@ def sweep(
             training = schedule._asdict() | {
                 "seed": trial_seed,
                 "loggers": (),
-                "mean": path_of(mean),
+                "mean": said_of(mean),
             }
             config = config_of(problem, strategy, traced, training)
             trials.append(Trial(len(trials), trial_seed, values, traced, config))
@@ -206,6 +206,7 @@ def run_sweep(
         if path is not None:
             identity = json.loads(json.dumps(settings, default=float)) | about
             claim = stack.enter_context(open_run_dir(path, identity, resume, config, FILES))
+            check_directories(path, groups, about)
         loop = stack.enter_context(Loop(path, callback))
         plans = make_plans(groups, exact, max_bytes, path, console)
         if path is not None:
@@ -220,8 +221,8 @@ def run_sweep(
                 stack.callback(batch.close)
                 batch.restore()
             runs = [run for batch in batches for run in batch.runs]
-            loop.watch = SweepDisplay(runs, console)
-            results = _run_batches(loop, batches, schedule, halving)
+            display = SweepDisplay(runs, console)
+            results = _run_batches(loop, display, batches, schedule, halving)
             if path is not None:
                 write_tables(path, [flat(result) for result in results])
         return SweepResult(
@@ -234,12 +235,16 @@ def run_sweep(
 
 
 def _run_batches(
-    loop: Loop, batches: Sequence[Batch], schedule: Schedule, halving: Halving | None
+    loop: Loop,
+    display: SweepDisplay,
+    batches: Sequence[Batch],
+    schedule: Schedule,
+    halving: Halving | None,
 ) -> list[RunResult]:
     """All batches to their ends, and what their trials came to, in the order of trials."""
     for end in drop_and_go_on(halving, schedule.num_generations, batches):
         for batch in batches:
-            loop.drive(batch, schedule._replace(num_generations=end))
+            loop.drive(batch, schedule._replace(num_generations=end), display)
     results = []
     for batch in batches:
         for result in batch.results():

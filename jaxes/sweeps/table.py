@@ -1,5 +1,6 @@
 """What the trials of a sweep came to: tables, and which configuration is best."""
 
+import ast
 import contextlib
 import csv
 import io
@@ -11,8 +12,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from jaxes.checks import check
 from jaxes.files import write_whole
 from jaxes.statistics import interquartile_mean
+from jaxes.training.directory import locked
 from jaxes.training.run import RunResult, configuration_key
 
 T = TypeVar("T")
@@ -110,10 +113,16 @@ def read_table(directory: Path) -> list[Row]:
 
 
 def renew(directory: Path, trial: int, result: RunResult) -> None:
-    """Writes the tables anew, with what a trial has come to since it was resumed alone."""
+    """Writes the tables anew, with what a trial has come to since it was resumed alone.
+
+    Raises:
+      ValueError: another process uses them, or they have no such trial.
+    """
     now = {name: value for name, value in flat(result).items() if name not in ("trial", "seed")}
-    rows = read_table(directory)
-    write_tables(directory, [row | now if row["trial"] == trial else row for row in rows])
+    with locked(directory / "lock", directory):
+        rows = read_table(directory)
+        check("trial", trial, any(row["trial"] == trial for row in rows), "one of the sweep")
+        write_tables(directory, [row | now if row["trial"] == trial else row for row in rows])
 
 
 def swept(row: Row) -> dict[str, Any]:
@@ -123,8 +132,8 @@ def swept(row: Row) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     """A cell as the number that it was, or as text; None where the trial has no such field."""
-    if text in ("True", "False"):
-        return text == "True"
+    if text in ("True", "False") or text.startswith("["):
+        return ast.literal_eval(text)
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)

@@ -10,6 +10,7 @@ lock           held by the process that runs it
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -31,6 +32,7 @@ from jaxes.specs import spec_of
 from jaxes.training.run import Trial
 
 FORMAT = 2
+DISK_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # these say nothing of the input
 OLDEST = "written by jaxes before 2026-11-25; commit 45933eb reads it"
 RUN_FILES = (
     "run.json",
@@ -112,7 +114,12 @@ def open_run_dir(
     _check_usable(run_dir, files)
     made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     locked_before = (run_dir / "lock").exists()
-    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in DISK_FAILS:
+            raise
+        raise ValueError(f"run_dir: {run_dir} cannot be made: {error.strerror}") from error
     for path in (run_dir, *(run_dir / name for name in files)):
         if path.exists() and not os.access(path, os.W_OK):
             raise ValueError(f"run_dir: {path} is not writable")
@@ -120,8 +127,8 @@ def open_run_dir(
         if run_dir.absolute().parent.name == "trials":  # of a sweep, which holds its own lock
             sweep_lock = run_dir.absolute().parents[1] / "lock"
             if sweep_lock.exists():
-                stack.enter_context(_locked(sweep_lock, run_dir, fcntl.LOCK_SH))
-        stack.enter_context(_locked(run_dir / "lock", run_dir))
+                stack.enter_context(locked(sweep_lock, run_dir, fcntl.LOCK_SH))
+        stack.enter_context(locked(run_dir / "lock", run_dir))
         found = [name for name in files if (run_dir / name).exists()]
         if found and not resume:
             raise ValueError(
@@ -149,7 +156,7 @@ def _check_usable(run_dir: Path, files: tuple[str, ...]) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, run_dir: Path, kind: int = fcntl.LOCK_EX) -> Iterator[IO]:
+def locked(path: Path, run_dir: Path, kind: int = fcntl.LOCK_EX) -> Iterator[IO]:
     with path.open("a") as lock:
         try:
             fcntl.flock(lock, kind | fcntl.LOCK_NB)
@@ -185,6 +192,7 @@ def check_same(what: str, identity: dict[str, Any], given: dict[str, Any]) -> No
         path, *values = found
         saved, got = (textwrap.shorten(repr(value), 200) for value in values)
         field = path.removeprefix("config.")
+        field = re.sub(r"^search\.|(?<=mean|.std)\.values.*|(?<=bounds)\.values.*", "", field)
         field = re.sub(r"^sweep\[(\d+)\]\[0\]$", r"seed of trial \1", field)
         field = re.sub(r"^sweep\[(\d+)\]\[1\]\.(.*)", r"\2 of trial \1", field)
         raise ValueError(f"{field}: {what} has {saved}, got {got}")

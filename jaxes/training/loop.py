@@ -53,14 +53,12 @@ class Loop(Interrupt):
 
     Attributes:
       run_dir: what it says that it saved in.
-      watch: is shown the progress.
       callback: see `Callback`; called for each run that goes on.
     """
 
     def __init__(self, run_dir: Path | None, callback: Callback | None = None):
         super().__init__()
         self.run_dir = run_dir
-        self.watch: Watch | None = None
         self.callback = callback
         self._generation: int | None = None
 
@@ -70,7 +68,7 @@ class Loop(Interrupt):
             saved = f"; {self.run_dir} has what was saved" if self.run_dir else ""
             error.add_note(f"{BEGUN}, and had come to generation {self._generation}{saved}")
 
-    def drive(self, batch: Batch, schedule: Schedule) -> None:
+    def drive(self, batch: Batch, schedule: Schedule, watch: Watch) -> None:
         """To the schedule's last generation, or until no run goes on; saved on the way and then.
 
         Raises:
@@ -92,8 +90,7 @@ class Loop(Interrupt):
                 batch.save()
             time_left.took(batch.done, count, seconds)
             left = time_left.until(batch.done, end)
-            assert self.watch is not None
-            self.watch.update(Progress(batch, end, count, seconds, test, first, left))
+            watch.update(Progress(batch, end, count, seconds, test, first, left))
             self._call_back(batch, advanced)
             pace.took(count, seconds)
             first = False

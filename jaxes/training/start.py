@@ -61,18 +61,22 @@ def start_of(mean: Any, problem: Problem) -> Start:
     key = jax.random.key(0)
     expected = jax.eval_shape(problem.initial_mean, key)
     path = isinstance(mean, str | os.PathLike)
-    start = _of_run(Path(mean)) if path else Start(_ravel(mean, problem, expected))
+    start = _read(Path(mean)) if path else Start(_ravel(mean, problem, expected))
     what = f"mean: the run {mean}" if path else "mean"
     size, finite = start.mean.size, bool(np.isfinite(start.mean).all())
     check(what, size, size == expected.size, f"of the problem's {expected.size} parameters")
     check(what, start.mean, finite, "finite")
+    with np.errstate(over="ignore"):
+        mean_here = start.mean.astype(expected.dtype)
+    held = bool(np.isfinite(mean_here).all())
+    check(what, start.mean, held, f"numbers that {expected.dtype} can hold")
     state = jax.eval_shape(problem.init, key)
     statistics = getattr(state, "observations", None)
     if path:
         same = kinds(statistics) == kinds(start.observations)
         allowed = f"one whose observations are normalized as here, {show(statistics)}"
         check(what, show(start.observations), same, allowed)
-    return start._replace(mean=start.mean.astype(expected.dtype))
+    return start._replace(mean=mean_here)
 
 
 def start_and_name(
@@ -88,22 +92,25 @@ def start_and_name(
     Raises:
       ValueError: see `start_of`.
     """
-    kept = None if resumed is None else load_start(resumed)
-    if kept is not None and resumed is not None and (mean is None or path_of(mean)):
-        return kept, {"mean": read_identity(resumed)["mean"]}  # the path may hold another run now
+    kept = None if resumed is None else load_start(resumed / FILE)
+    path = path_of(mean)
+    if kept is not None and resumed is not None:
+        if mean is None or path == path_of(resumed / FILE):
+            return kept, {"mean": read_identity(resumed)["mean"]}
+        if path is not None:
+            return kept, {"mean": path}  # another run may be there by now
     if mean is None:
         return None, {}
-    starts = [kept or start_of(mean, problem) for problem in problems]
-    return starts[0], {"mean": _name(mean)}
+    starts = [start_of(mean, problem) for problem in problems]
+    return starts[0], {"mean": path or hashlib.sha256(starts[0].mean.tobytes()).hexdigest()[:16]}
 
 
-def load_start(directory: Path) -> Start | None:
-    """What `Start.save` wrote there, if it did.
+def load_start(path: Path) -> Start | None:
+    """What `Start.save` wrote into that file, if it did.
 
     Raises:
       ValueError: the file is damaged.
     """
-    path = directory / FILE
     if not path.exists():
         return None
     try:
@@ -111,7 +118,7 @@ def load_start(directory: Path) -> Start | None:
             arrays = dict(saved)
         return Start(arrays["mean"], _statistics(arrays, "observations."))
     except Exception as error:  # whatever a damaged file makes NumPy raise
-        raise ValueError(f"run_dir: {path} is damaged ({brief(error)})") from error
+        raise ValueError(f"mean: {path} is damaged ({brief(error)})") from error
 
 
 def path_of(mean: Any) -> str | None:
@@ -119,10 +126,9 @@ def path_of(mean: Any) -> str | None:
     return str(Path(mean).absolute()) if isinstance(mean, str | os.PathLike) else None
 
 
-def _name(mean: Any) -> str:
-    """What a run says of its start: a path, or the digest of the numbers given."""
-    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(mean)]
-    return path_of(mean) or hashlib.sha256(b"".join(leaves)).hexdigest()
+def said_of(mean: Any) -> str | None:
+    """What a config says of it: a path, or the file beside the config that has these numbers."""
+    return None if mean is None else path_of(mean) or FILE
 
 
 def _ravel(mean: Any, problem: Problem, expected: Any) -> np.ndarray:
@@ -145,14 +151,26 @@ def _ravel(mean: Any, problem: Problem, expected: Any) -> np.ndarray:
     return np.asarray(ravel_pytree(mean)[0])
 
 
+def _read(path: Path) -> Start:
+    """That of a run, or of the file that `Start.save` wrote."""
+    if path.is_file():
+        start = load_start(path)
+        assert start is not None
+        return start
+    return _of_run(path)
+
+
 def _of_run(directory: Path) -> Start:
     from jaxes.training.checkpoint import Checkpoints
 
-    found = directory / "checkpoints"
-    latest = Checkpoints(found, read_only=True).latest() if found.is_dir() else None
+    if not (directory / "checkpoints").is_dir():
+        raise ValueError(f"mean: {directory} is no run that has a checkpoint")
+    checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
+    latest = checkpoints.latest()
     if latest is None:
         raise ValueError(f"mean: {directory} is no run that has a checkpoint")
-    leaves = Checkpoints(found, read_only=True).leaves(latest)
+    leaves = checkpoints.leaves(latest)
+    checkpoints.close()
     if ".strategy.mean" not in leaves:
         raise ValueError(f"mean: the checkpoint of {directory} has no .strategy.mean")
     return Start(leaves[".strategy.mean"], _statistics(leaves, ".problem.observations."))

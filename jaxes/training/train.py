@@ -19,7 +19,7 @@ from jaxes.training.loop import Callback, Loop
 from jaxes.training.metrics import LoggerName, check_installed
 from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import Schedule
-from jaxes.training.start import path_of, start_and_name
+from jaxes.training.start import said_of, start_and_name
 
 
 def train(
@@ -81,7 +81,7 @@ def train(
     core.check_parts(strategy, problem)
     hparams = TrainHParams(strategy.hparams, problem.hparams)
     if config is None:
-        training = schedule._asdict() | {"seed": seed, "loggers": loggers, "mean": path_of(mean)}
+        training = schedule._asdict() | {"seed": seed, "loggers": loggers, "mean": said_of(mean)}
         config = config_of(problem, strategy, hparams, training)
     trial = Trial(0, seed, {}, hparams, config)
     directory = None if run_dir is None else Path(run_dir)
@@ -113,8 +113,7 @@ def train(
             display.say("stopped by its callback; to go on, delete its stopped.json")
         elif batch.done >= num_generations:
             display.say("all generations are done; to go on, raise num_generations")
-        loop.watch = display
-        loop.drive(batch, schedule)
+        loop.drive(batch, schedule, display)
         return next(batch.results())
 
 

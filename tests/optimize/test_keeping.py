@@ -124,8 +124,9 @@ def test_what_is_in_the_directory_is_never_replaced(tmp_path):
         jaxes.minimize(rastrigin, START, budget=100, run_dir=tmp_path)
     for change, message in (
         ({"seed": 1}, "seed: the run in .* has 0, got 1"),
-        ({"std": 3.0}, r"std"),
-        ({"bounds": (-5, 5)}, "bounds"),
+        ({"std": 3.0}, r"^std: the run in .* has"),
+        ({"bounds": (-5, 5)}, "bounds: the run in"),
+        ({"termination": jaxes.Termination(1e-3)}, "termination.tolfun: the run in .* '0.001'"),
         ({"restarts": "ipop"}, "restarts: the run in .* has 'none', got 'ipop'"),
         ({"population_size": 16}, "population_size"),
         ({"strategy": jaxes.snes}, "strategy"),
@@ -147,6 +148,7 @@ def test_what_is_in_the_directory_is_never_replaced(tmp_path):
         ({"resume": True}, "resume must be False without a run_dir, got True"),
         ({"resume": "yes"}, "resume must be True, False or a result, got 'yes'"),
         ({"callback": 3}, "callback must be a function or None"),
+        ({"run_dir": "/proc/nowhere/x"}, "run_dir: /proc/nowhere/x cannot be made"),
     ],
 )
 def test_bad_arguments_are_refused(options, message):
@@ -160,3 +162,77 @@ def test_another_search_is_not_gone_on_with():
         jaxes.minimize(rastrigin, START, budget=100, seed=4, resume=found)
     with pytest.raises(ValueError, match="resume must be a result with its progress"):
         jaxes.minimize(rastrigin, START, budget=100, resume=found._replace(progress=None))
+
+
+@pytest.mark.parametrize("later", ["raises", "outside"])
+def test_a_mean_that_fails_in_a_later_start_loses_nothing(later, tmp_path):
+    calls = []
+
+    def mean(key):
+        calls.append(key)
+        if len(calls) < 3:
+            return jnp.zeros(2)
+        if later == "raises":
+            raise OSError("no more means")
+        return jnp.full(2, 9.0)
+
+    error = OSError if later == "raises" else ValueError
+    with pytest.raises(error, match=r"no more means|mean must be within the bounds") as failed:
+        jaxes.minimize(
+            lambda x: jnp.sum((x - 0.3) ** 2),
+            mean,
+            bounds=(-1, 1),
+            restarts="ipop",
+            run_dir=tmp_path,
+        )
+    found = failed.value.result
+    assert found.starts == 1
+    np.testing.assert_allclose(found.solution, 0.3, atol=1e-3)
+    np.testing.assert_allclose(found.mean, 0.3, atol=1e-2)
+    assert (tmp_path / "search.npz").exists()
+    assert found.progress.used == ()
+
+
+def test_another_direction_dtype_or_restarts_is_another_search(tmp_path):
+    found = jaxes.minimize(rastrigin, START, restarts="ipop", budget=2000, run_dir=tmp_path)
+    assert found.starts > 1
+    for again, message in (
+        (lambda **o: jaxes.maximize(rastrigin, START, restarts="ipop", **o), "minimized"),
+        (lambda **o: jaxes.minimize(rastrigin, START.astype("f"), restarts="ipop", **o), "dtype"),
+        (lambda **o: jaxes.minimize(rastrigin, [*START], restarts="ipop", **o), None),
+        (
+            lambda **o: jaxes.minimize(rastrigin, START, restarts="ipop", max_restarts=0, **o),
+            "max_restarts must be enough for the 2 starts",
+        ),
+    ):
+        for kept in ({"resume": found}, {"resume": True, "run_dir": tmp_path}):
+            if message is None:
+                continue
+            with pytest.raises(ValueError, match=message):
+                again(budget=4000, **kept)
+
+
+def test_an_end_at_the_target_is_the_end_when_it_is_gone_on_with():
+    """The target is what it is in the dtype of the search."""
+
+    def fn(x):
+        return jnp.minimum(1 - jnp.sum(x**2), 0.7)
+
+    ended = jaxes.maximize(fn, np.ones(3, np.float32), target=0.7)
+    assert ended.reason == "target"
+    again = jaxes.maximize(fn, np.ones(3, np.float32), target=0.7, resume=ended)
+    same(again, ended)
+
+
+def test_a_target_that_was_reached_long_ago_ends_it_at_once():
+    found = jaxes.minimize(rastrigin, START, restarts="ipop", budget=3000)
+    again = jaxes.minimize(
+        rastrigin, START, restarts="ipop", budget=9000, target=found.value + 1, resume=found
+    )
+    assert (again.reason, again.evaluations) == ("target", found.evaluations)
+
+
+@pytest.mark.parametrize("target", [1e39, -1e39])
+def test_a_target_beyond_the_dtype_is_refused(target):
+    with pytest.raises(ValueError, match=r"target must be within ±3.4e\+38"):
+        jaxes.minimize(rastrigin, START.astype("f"), target=target)

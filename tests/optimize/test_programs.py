@@ -148,6 +148,16 @@ def test_a_function_that_captures_a_traced_value_is_refused_in_one_line(transfor
     assert "\n" not in str(refused.value).split("\n----")[0]  # what JAX adds to an outer jit's
 
 
+def test_a_host_function_that_captures_a_traced_value_is_refused_in_one_line():
+    def value(c):
+        return jaxes.minimize(lambda x: ((x - c) ** 2).sum(1), np.zeros(3), host=True).value
+
+    with pytest.raises(ValueError, match=r"^a search cannot be a part of a jitted function"):
+        jax.jit(value)(1.0)
+    with pytest.raises(ValueError, match=r"^fitness_fn must capture known values"):
+        jax.vmap(value)(jnp.ones(2))
+
+
 def test_numbers_of_a_search_are_arguments():
     def fn(x):
         return jnp.sum((x - 0.5) ** 2)
@@ -171,3 +181,54 @@ def test_memory_that_is_not_there_is_told_beforehand(monkeypatch):
         jaxes.minimize(lambda x: jnp.sum(x**2), np.ones(1000, np.float32))
     few = jaxes.minimize(lambda x: jnp.sum(x**2), np.ones(1000, np.float32), jaxes.snes, budget=99)
     assert few.value < np.inf
+
+
+def test_what_is_captured_in_vain_does_not_change_places():
+    """Both compute the same of their captured arrays, but for which of them it is."""
+    a, b = np.array([1.0, 2, 3]), np.array([-5.0, 0, 1])
+
+    def one_of(index):
+        def fn(x):
+            both = jnp.sum((x - jnp.asarray(a)) ** 2), jnp.sum((x - jnp.asarray(b)) ** 2)
+            return both[index]
+
+        return jaxes.minimize(fn, np.zeros(3), target=1e-6).solution
+
+    np.testing.assert_allclose(one_of(0), a, atol=1e-2)
+    np.testing.assert_allclose(one_of(1), b, atol=1e-2)
+
+
+def test_numbers_that_print_alike_are_not_alike():
+    def value(sigma):
+        hparams = type(jaxes.cma_es(8).hparams)(sigma)
+        strategy = jaxes.cma_es(8)._replace(hparams=hparams)
+        return jaxes.minimize(rastrigin, np.ones(3), strategy, budget=8).value
+
+    assert value(np.array(0.123456781)) != value(np.array(0.123456782))
+
+
+def test_the_generator_of_random_numbers_is_that_of_now():
+    def value():
+        return jaxes.minimize(rastrigin, np.ones(3, np.float32), budget=16).value
+
+    threefry = value()
+    with jax.default_prng_impl("rbg"):
+        rbg = value()
+    assert rbg != threefry
+    assert value() == threefry
+
+
+def test_a_rule_of_batching_is_a_part_of_a_function():
+    def with_optimum(at):
+        @jax.custom_batching.custom_vmap
+        def fn(x):
+            return jnp.sum(x**2)
+
+        @fn.def_vmap
+        def _(axis_size, in_batched, x):
+            return jnp.sum((x - at) ** 2, axis=1), True
+
+        return jaxes.minimize(fn, np.zeros(2), target=1e-6).solution
+
+    np.testing.assert_allclose(with_optimum(1.0), 1, atol=1e-2)
+    np.testing.assert_allclose(with_optimum(5.0), 5, atol=1e-2)

@@ -78,6 +78,9 @@ def test_an_environment_without_measures_has_none():
         (lambda state: {"x": jnp.ones(2)}, r"walker: measure must be .*float32\[2\]"),
         (lambda state: {1: 1.0}, "walker: measure must be"),
         (lambda state: state["y"], r"walker: measure\(env_state\) fails: KeyError: 'y'"),
+        (lambda state: {"return_mean": 9.0}, r"walker: measure must be of names but .*return_mean"),
+        (lambda state: {"diverged": 9.0, "x": 1.0}, "walker: measure must be of names but"),
+        (lambda state: {"distance": 1.0}, r"walker: summed must be of names .* \['distance'\]"),
     ],
 )
 def test_other_measures_are_refused(measure, message):
@@ -258,3 +261,9 @@ def test_a_cap_is_a_number_that_can_be_swept():
     for cap in (0.5, -1, float("nan"), "2"):
         with pytest.raises(ValueError, match="episode_cap must be at least 1"):
             search(episode_cap=cap)
+
+
+@pytest.mark.parametrize("summed", ["distance", ("dist",), ["distance"], (1,)])
+def test_what_is_summed_is_named(summed):
+    with pytest.raises(ValueError, match="walker: summed must be"):
+        search(walker(summed=summed))

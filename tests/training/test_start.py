@@ -73,7 +73,7 @@ def test_a_run_is_gone_on_with_by_its_own_start(finished, tmp_path):
     for a, b in zip(jax.tree.leaves(again.state), jax.tree.leaves(whole.state), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(
-        ValueError, match=r"mean: the run in .* has '/.*source', got '[0-9a-f]{64}'"
+        ValueError, match=r"mean: the run in .* has '/.*source', got '[0-9a-f]{16}'"
     ):
         jaxes.train(
             search(), STRATEGY, num_generations=3, run_dir=tmp_path / "run", resume=True,
@@ -120,7 +120,7 @@ def test_a_config_names_the_run(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     monkeypatch.chdir(tmp_path)
     assert cli.main(["train", "a.yaml", "--set", "training.mean=nowhere", "--run-dir", "c"]) == 2
-    assert "mean: nowhere is no run that has a checkpoint" in capsys.readouterr().err
+    assert "nowhere is no run that has a checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
 
 
@@ -130,6 +130,7 @@ def test_a_config_names_the_run(tmp_path, monkeypatch, capsys):
         (np.zeros(12), r"mean must be of the problem's 13 parameters, got 12"),
         (np.zeros((13, 1)), r"mean must be a vector \[D\], or parameters, got \[13, 1\]"),
         (np.full(13, np.nan), "mean must be finite"),
+        (np.full(13, 1e300), "mean must be numbers that float32 can hold"),
         ({"w": np.zeros(13)}, "mean must be like the policy's parameters"),
         ({}, "mean must be numbers"),
         (["a"], "mean must be numbers"),
@@ -147,3 +148,38 @@ def test_a_run_that_normalizes_otherwise_is_refused(finished):
     problem = search(normalize_observations=False)
     with pytest.raises(ValueError, match=r"mean: the run .* normalized as here"):
         jaxes.train(problem, STRATEGY, num_generations=1, mean=finished.run_dir)
+
+
+def test_numbers_of_ones_own_are_kept_beside_the_config(tmp_path, monkeypatch):
+    """So that the config starts the same run anew, also where it has been moved."""
+    problem, strategy = jaxes.problems.functions.sphere(3), jaxes.cma_es(6)
+    monkeypatch.chdir(tmp_path)
+    options = {"num_generations": 2, "mean": [1.0, 2.0, 3.0]}
+    run = jaxes.train(problem, strategy, run_dir="a", **options)
+    assert yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())["training"]["mean"] == (
+        "start.npz"
+    )
+    shutil.move("a", "b")
+    assert cli.main(["train", "b/config.yaml", "--run-dir", "c"]) == 0
+    rows = [
+        [json.loads(line)["fitness/max"] for line in (tmp_path / name / "metrics.jsonl").open()]
+        for name in "bc"
+    ]
+    assert rows[0] == rows[1]
+    assert cli.main(["resume", "b"]) == 0
+    again = jaxes.train(problem, strategy, run_dir="b", resume=True, **options)
+    assert again.return_mean == run.return_mean
+    with pytest.raises(ValueError, match="mean: the run in b has"):
+        jaxes.train(problem, strategy, run_dir="b", resume=True, num_generations=2, mean=[1, 2, 4])
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path / "x")
+    assert cli.main(["resume", "../b"]) == 0
+
+
+def test_another_run_is_another_start(finished, tmp_path):
+    shutil.copytree(finished.run_dir, tmp_path / "other")
+    options = {"num_generations": 1, "run_dir": tmp_path / "run"}
+    jaxes.train(search(), STRATEGY, mean=finished.run_dir, **options)
+    jaxes.train(search(), STRATEGY, mean=finished.run_dir, resume=True, **options)
+    with pytest.raises(ValueError, match=r"mean: the run in .* has '/.*first', got '/.*other'"):
+        jaxes.train(search(), STRATEGY, mean=tmp_path / "other", resume=True, **options)
