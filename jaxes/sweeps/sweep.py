@@ -217,12 +217,7 @@ def run_sweep(
         batches = [batch for plan in plans for batch in plan.batches]
         results: list[RunResult] = []
         if not dry_run:
-            for batch in batches:
-                stack.callback(batch.close)
-                batch.restore()
-            runs = [run for batch in batches for run in batch.runs]
-            display = SweepDisplay(runs, console)
-            results = _run_batches(loop, display, batches, schedule, halving)
+            results = _run_batches(loop, console, batches, schedule, halving)
             if path is not None:
                 write_tables(path, [flat(result) for result in results])
         return SweepResult(
@@ -236,20 +231,25 @@ def run_sweep(
 
 def _run_batches(
     loop: Loop,
-    display: SweepDisplay,
+    console: Console | None,
     batches: Sequence[Batch],
     schedule: Schedule,
     halving: Halving | None,
 ) -> list[RunResult]:
     """All batches to their ends, and what their trials came to, in the order of trials."""
-    for end in drop_and_go_on(halving, schedule.num_generations, batches):
+    with contextlib.ExitStack() as stack:
         for batch in batches:
-            loop.drive(batch, schedule._replace(num_generations=end), display)
-    results = []
-    for batch in batches:
-        for result in batch.results():
-            results.append(result)
-            loop.stop_if_requested(batch.done)
+            stack.callback(batch.close)
+            batch.restore()
+        display = SweepDisplay([run for batch in batches for run in batch.runs], console)
+        for end in drop_and_go_on(halving, schedule.num_generations, batches):
+            for batch in batches:
+                loop.drive(batch, schedule._replace(num_generations=end), display)
+        results = []
+        for batch in batches:
+            for result in batch.results():
+                results.append(result)
+                loop.stop_if_requested(batch.done)
     return sorted(results, key=lambda result: result.trial)
 
 
