@@ -140,7 +140,10 @@ def problems(draw):
     state = draw(VALUE)
     after = draw(mostly(st.just(state), VALUE))
     fitness = draw(mostly(st.just(array((4,), "float32"))))
-    metric, tests = draw(SCALAR), draw(mostly(st.sampled_from([lambda: None, tested])))
+    metric, tests = (
+        draw(SCALAR),
+        draw(mostly(st.just(some_tests), st.one_of(st.just(lambda: None), BAD))),
+    )
     mean = draw(mostly(st.just(array((3,), "float32"))))
     hparams = draw(mostly(st.just(HParams()), st.sampled_from([(), {}, None, 3])))
 
@@ -153,7 +156,7 @@ def problems(draw):
     return jaxes.Problem(lambda key, hparams=None: state(), evaluate, lambda key: mean(), hparams)
 
 
-def tested():
+def some_tests():
     no = jnp.zeros(2, bool)
     return jaxes.Tests(jnp.zeros(2), jnp.zeros(2, jnp.int32), no, no)
 
@@ -200,7 +203,7 @@ def configs(draw):
         data["environment"] = {"name": "stub"}
     else:
         data["problem"] = {"name": "sphere"}
-    for section in draw(st.lists(st.sampled_from([*SECTIONS, "policy", "extra"]), max_size=3)):
+    for section in draw(st.lists(st.sampled_from([*SECTIONS, "policy", "extra"]), max_size=2)):
         fields = draw(
             st.dictionaries(
                 st.sampled_from(SECTIONS.get(section, ["x"])), st.one_of(ANY, WORDS), max_size=2
@@ -323,7 +326,7 @@ def test_whatever_a_user_brings_is_taken_or_refused(kind, monkeypatch):
         f"{kind}: {len(seconds)} brought, {len(taken)} taken, "
         f"{1000 * median:.1f} ms in the median, {1000 * most:.0f} at most"
     )
-    assert len(taken) > 10
+    assert len(taken) >= 5
     assert median <= MEDIAN
 
 
@@ -363,7 +366,7 @@ def test_what_was_taken_is_trained_saved_and_resumed(kind, tmp_path):
     objects, look = LOOKS[kind]
     trained = []
 
-    @drawn(objects, 10 * TRAINED)
+    @drawn(objects, 30 * TRAINED)
     def each(brought):
         if len(trained) >= TRAINED:
             return
@@ -388,7 +391,7 @@ def test_what_was_taken_is_trained_saved_and_resumed(kind, tmp_path):
 
     each()
     print(f"{kind}: {len(trained)} trained")
-    assert len(trained) > TRAINED / 2
+    assert len(trained) >= TRAINED / 2
 
 
 def is_key(leaf):
