@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import brief, check, check_count, check_name, kinds, show
+from jaxes.checks import brief, check, check_count, check_name, is_array, kinds, show
 from jaxes.specs import recorded
 
 Params = Any  # a pytree of arrays
@@ -194,7 +194,7 @@ def check_policy(policy: Any, observation_size: int, num_outputs: int) -> Any:
     pair = isinstance(applied, tuple) and len(applied) == 2
     check("policy.apply", show(applied), pair, "a function to (outputs [A], policy_state)")
     outputs, after = applied
-    ok = np.shape(outputs) == (num_outputs,) and jnp.issubdtype(outputs.dtype, jnp.floating)
+    ok = is_array(outputs) and outputs.shape == (num_outputs,)
     check("policy", show(outputs), ok, f"of {num_outputs} outputs, floats of shape [{num_outputs}]")
     same = kinds(before) == kinds(after)
     check("policy's memory", show(after), same, f"like its initial_state, {show(before)}")

@@ -75,7 +75,8 @@ def validate(model: type[Section], data: dict[str, Any], where: str = "") -> Any
 def _explain(error: Any, model: Any) -> str:
     """One clause for one of pydantic's errors: the field, the value, what is allowed."""
     location = [str(part) for part in error["loc"]]
-    field, value = ".".join(location), error.get("input")
+    # A name with a line break stays on its line.
+    field, value = repr(".".join(location))[1:-1], error.get("input")
     match error["type"]:
         case "extra_forbidden":
             allowed = list(_model_at(model, location[:-1]).model_fields)

@@ -116,12 +116,12 @@ def observation_size(environment: Environment) -> int:
         same = kinds(before) == kinds(now)
         check(f"{name}: step's {part}", show(now), same, f"like reset's, {show(before)}")
     for part, value, allowed in (("reward", reward, "a float"), ("done", done, "a bool")):
-        ok = np.shape(value) == () and is_number(value)
+        ok = is_number(value) and np.shape(value) == ()
         check(f"{name}: step's {part}", show(value), ok, f"[], {allowed}")
     if environment.measure is not None:
         found = _trace(f"{name}: measure(env_state)", environment.measure, new_state)
         numbers = isinstance(found, Mapping) and all(
-            isinstance(key, str) and np.shape(value) == () and is_number(value)
+            isinstance(key, str) and is_number(value) and np.shape(value) == ()
             for key, value in found.items()
         )
         check(f"{name}: measure", show(found), numbers, "a function to {name: number []}")
