@@ -1,10 +1,11 @@
 """Refusals of bad input: each names the field, the value and what is allowed."""
 
+import contextlib
 import difflib
 import importlib.util
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -89,6 +90,18 @@ def check_package(field: str, value: Any, package: str, install: str) -> None:
 def brief(error: Exception) -> str:
     """The kind of an error and the first line of what it says."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+@contextlib.contextmanager
+def failing(what: str, unless: Callable[[Exception], bool] = lambda error: False) -> Iterator[None]:
+    """Turns what a part of a user's own raises into a ValueError, `what: the error in a line`,
+    `unless` the error speaks for itself."""
+    try:
+        yield
+    except Exception as error:
+        if unless(error):
+            raise
+        raise ValueError(f"{what}: {brief(error)}") from error
 
 
 def kinds(tree: Any) -> tuple:

@@ -33,7 +33,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from jaxes import parallel
-from jaxes.checks import brief, check, check_count, is_array, is_number, kinds, show
+from jaxes.checks import check, check_count, failing, is_array, is_number, kinds, show
 from jaxes.hparams import paths
 
 State = Any  # a pytree of arrays; each strategy and each problem has its own
@@ -265,13 +265,10 @@ def run(
 
 
 def _of_problem(part: str, fn: Callable, *arguments: Any) -> Any:
-    """What a part of a problem returns; what it raises is said to be its own."""
-    try:
+    """What a part of a problem returns; what it raises is said to be its own, but for a ValueError,
+    which says what is wrong."""
+    with failing(f"problem.{part} fails", unless=lambda error: isinstance(error, ValueError)):
         return fn(*arguments)
-    except ValueError:
-        raise  # it says what is wrong
-    except Exception as error:
-        raise ValueError(f"problem.{part} fails: {brief(error)}") from error
 
 
 def check_parts(strategy: Any, problem: Any) -> None:

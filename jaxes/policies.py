@@ -1,8 +1,7 @@
 """Policies: flax networks as pure functions of their parameters, with or without memory."""
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import brief, check, check_count, check_name, is_array, kinds, show
+from jaxes.checks import check, check_count, check_name, failing, is_array, kinds, show
 from jaxes.specs import recorded
 
 Params = Any  # a pytree of arrays
@@ -152,36 +151,20 @@ def flax(
     return _network(make_module, output, initial_state)
 
 
-@contextlib.contextmanager
-def _said(what: str) -> Iterator[None]:
-    """Turns whatever a user's part raises into a ValueError, but for those that name a field."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, ValueError) and str(error).startswith(("policy", "make_module")):
-            raise
-        raise ValueError(f"{what}: {brief(error)}") from error
-
-
-def make_policy(factory: PolicyFactory, observation_size: int, num_outputs: int) -> Policy:
-    """The policy for so many observations and outputs.
+def make_policy(
+    factory: PolicyFactory, observation_size: int, num_outputs: int
+) -> tuple[Policy, Any]:
+    """The policy for so many observations and outputs, and the shapes of its parameters, after a
+    look at what its functions return. Nothing is computed.
 
     Raises:
-      ValueError: the factory fails.
+      ValueError: the factory or one of these fails, or returns something else than `Policy` says.
     """
     module = hasattr(factory, "init")
     hint = " (a module of flax becomes one by jaxes.policies.flax)" if module else ""
-    with _said(f"policy fails with {observation_size} observations, {num_outputs} outputs{hint}"):
-        return factory(observation_size, num_outputs)
-
-
-def check_policy(policy: Any, observation_size: int, num_outputs: int) -> Any:
-    """The shapes of a policy's parameters, after a look at what its functions return. Nothing is
-    computed.
-
-    Raises:
-      ValueError: one fails, or returns something else than `Policy` says.
-    """
+    sizes = f"{observation_size} observations, {num_outputs} outputs"
+    with failing(f"policy fails with {sizes}{hint}", unless=_names_a_field):
+        policy = factory(observation_size, num_outputs)
     check("policy", policy, isinstance(policy, Policy), "a function to a jaxes.policies.Policy")
 
     def step(key: Array, observation: Array) -> tuple:
@@ -189,7 +172,7 @@ def check_policy(policy: Any, observation_size: int, num_outputs: int) -> Any:
         return params, memory, policy.apply(params, memory, observation)
 
     observation = jax.ShapeDtypeStruct((observation_size,), jnp.float32)
-    with _said("policy fails"):
+    with failing("policy fails", unless=_names_a_field):
         params, before, applied = jax.eval_shape(step, jax.random.key(0), observation)
     pair = isinstance(applied, tuple) and len(applied) == 2
     check("policy.apply", show(applied), pair, "a function to (outputs [A], policy_state)")
@@ -198,7 +181,11 @@ def check_policy(policy: Any, observation_size: int, num_outputs: int) -> Any:
     check("policy", show(outputs), ok, f"of {num_outputs} outputs, floats of shape [{num_outputs}]")
     same = kinds(before) == kinds(after)
     check("policy's memory", show(after), same, f"like its initial_state, {show(before)}")
-    return params
+    return policy, params
+
+
+def _names_a_field(error: Exception) -> bool:
+    return isinstance(error, ValueError) and str(error).startswith(("policy", "make_module"))
 
 
 @recorded()

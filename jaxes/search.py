@@ -13,9 +13,12 @@ import numpy as np
 from jax import Array
 
 from jaxes import parallel
-from jaxes.checks import brief, check, is_real
+from jaxes.checks import check, failing, is_real
 from jaxes.core import HParams, Population, State, Strategy
 from jaxes.gaussian import CHUNK_SIZE
+
+# What JAX raises where a function is none that it can trace.
+CANNOT_BE_TRACED = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
 
 
 class Search(NamedTuple):
@@ -126,12 +129,8 @@ def without_nan(fitness: Array) -> Array:
 
 def check_scalar(field: str, fn: Callable[[Array], Any], x: Any) -> None:
     """Raises a ValueError if `fn(x)` is not one real number. Nothing is computed."""
-    try:
+    with failing(f"{field} fails", unless=lambda error: isinstance(error, CANNOT_BE_TRACED)):
         value = jax.eval_shape(fn, x)
-    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
-        raise  # it says what cannot be traced
-    except Exception as error:
-        raise ValueError(f"{field} fails: {brief(error)}") from error
     shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", np.dtype(type(value)))
     real = shape == () and is_real(dtype)
     got = f"{dtype}{list(shape)}" if isinstance(value, jax.ShapeDtypeStruct) else value

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
-from jaxes.checks import brief, check, check_name
+from jaxes.checks import check, check_name, failing
 from jaxes.environments.base import Environment, EnvState, observation_size
 from jaxes.environments.brax_envs import BRAX_ENVIRONMENTS, brax
 from jaxes.environments.gymnax_envs import gymnax
@@ -59,22 +59,19 @@ def find(name: str) -> Callable[..., Environment]:
         return ENVIRONMENTS[name]
     entry_point = _installed()[name]
     field = f"environment.name: {name!r}, the entry point {entry_point.value!r},"
-    try:
+    with failing(f"{field} fails"):
         factory = entry_point.load()
-    except Exception as error:
-        raise ValueError(f"{field} fails: {brief(error)}") from error
     check(field, factory, callable(factory), "a function that returns an Environment")
+
+    def names_an_argument(error: Exception) -> bool:
+        arguments = inspect.signature(factory).parameters
+        return isinstance(error, ValueError) and re.split(r"\W", str(error))[0] in arguments
 
     @recorded(name=name)
     @functools.wraps(factory)
     def make(*args: Any, **kwargs: Any) -> Environment:
-        try:
+        with failing(f"name: {name!r} fails", unless=names_an_argument):
             made = factory(*args, **kwargs)
-        except Exception as error:
-            arguments = inspect.signature(factory).parameters
-            if isinstance(error, ValueError) and re.split(r"\W", str(error))[0] in arguments:
-                raise  # it names the argument itself
-            raise ValueError(f"name: {name!r} fails: {brief(error)}") from error
         check(f"name: what {name!r} returns", made, isinstance(made, Environment), "an Environment")
         return made
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import brief, check, check_count, is_number, kinds, show
+from jaxes.checks import check, check_count, failing, is_number, kinds, show
 
 EnvState = Any
 # What tests of episodes tell anyway: no names of measures.
@@ -125,7 +125,7 @@ def observation_size(environment: Environment) -> int:
             for key, value in found.items()
         )
         check(f"{name}: measure", show(found), numbers, "a function to {name: number []}")
-        free = ", ".join(RESERVED)
+        free = ", ".join(sorted(RESERVED))
         check(f"{name}: measure", list(found), not RESERVED & found.keys(), f"of names but {free}")
     summed = environment.summed
     strings = isinstance(summed, tuple) and all(isinstance(each, str) for each in summed)
@@ -147,10 +147,8 @@ def _check_actions(environment: Environment) -> None:
 
 
 def _trace(what: str, fn: Callable, *arguments: Any) -> Any:
-    try:
+    with failing(f"{what} fails"):
         return jax.eval_shape(fn, *arguments)
-    except Exception as error:
-        raise ValueError(f"{what} fails: {brief(error)}") from error
 
 
 def _check_parts(what: str, value: Any, allowed: str) -> None:

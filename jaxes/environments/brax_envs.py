@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import brief, check, check_name
+from jaxes.checks import check, check_name, failing
 from jaxes.environments.base import Environment
 from jaxes.environments.quiet import quiet
 from jaxes.specs import recorded
@@ -73,13 +73,10 @@ def brax(
         chosen = {"backend": backend} if _takes_backend(registered[env_name]) else {}
         allowed = f"left out: {env_name!r} chooses its own"
         check("backend", backend, bool(chosen) or backend == "spring", allowed)
-        try:
+        given = f" with options {options}" if options else ""
+        own = f"env_name: brax's {env_name!r} fails in its own code on backend {backend!r}{given}"
+        with failing(own):
             env = _made(partial(envs.get_environment, env_name, **options), chosen)
-        except Exception as error:
-            raise ValueError(
-                f"env_name: brax's {env_name!r} fails in its own code on backend {backend!r}"
-                f"{f' with options {options}' if options else ''}: {brief(error)}"
-            ) from error
     return _bare(env, f"env_name {env_name!r} on {backend!r}")
 
 

@@ -31,7 +31,7 @@ from jaxes.optimize.start import (
     next_generation,
     tell_start,
 )
-from jaxes.search import check_scalar, without_nan
+from jaxes.search import CANNOT_BE_TRACED, check_scalar, without_nan
 from jaxes.specs import spec_of
 from jaxes.strategies import STRATEGIES, cma_es, sep_cma_es
 
@@ -77,7 +77,7 @@ def trace(fitness_fn: Callable[[Any], Any], space: Space) -> Objective:
     try:
         check_scalar("fitness_fn", fn, example)
         closed = jax.make_jaxpr(lambda x: jnp.asarray(fn(x), x.dtype))(example)
-    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
+    except CANNOT_BE_TRACED as error:
         raise TypeError(
             "fitness_fn cannot be traced by JAX; with host=True it is called with NumPy arrays "
             f"[N, ...] instead, and returns [N] ({str(error).splitlines()[0]})"

@@ -21,15 +21,7 @@ from jaxes.checks import (
 )
 from jaxes.core import TEST, TRAIN, Evaluation, Population, Problem, Tests
 from jaxes.environments.base import Environment, observation_size, tidied
-from jaxes.policies import (
-    Params,
-    Policy,
-    PolicyFactory,
-    PolicyState,
-    check_policy,
-    make_policy,
-    mlp,
-)
+from jaxes.policies import Params, Policy, PolicyFactory, PolicyState, make_policy, mlp
 from jaxes.problems.numbering import Numbering
 from jaxes.problems.observations import (
     Normalizer,
@@ -131,8 +123,7 @@ def policy_search(
 
     num_observations = observation_size(environment)
     environment = tidied(environment)
-    network = make_policy(policy, num_observations, environment.num_outputs)
-    params = check_policy(network, num_observations, environment.num_outputs)
+    network, params = make_policy(policy, num_observations, environment.num_outputs)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
     search = _PolicySearch(
         environment=environment,
