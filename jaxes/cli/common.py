@@ -15,7 +15,7 @@ from rich.console import Console
 from jaxes import clock
 from jaxes.terminal import format_number, say
 from jaxes.training import RunResult
-from jaxes.training.run import describe_tests
+from jaxes.training.display import describe_tests
 
 
 def add_config_options(command: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from jaxes.config.run import load
 from jaxes.config.sweep import load as load_sweep
 from jaxes.sweeps.table import renew
 from jaxes.terminal import say
+from jaxes.training.directory import sweep_of
 
 
 def add_to(commands: Any) -> argparse.ArgumentParser:
@@ -29,11 +30,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
         sweep(load_sweep(path), options.run, options, console, resume=True)
     else:
         result = train(load(path), options.run, options, console, resume=True)
-        run = options.run.absolute()
-        of_a_sweep = run.parent.name == "trials" and (run.parents[1] / "results.csv").exists()
-        if of_a_sweep and run.name.isdigit():
+        whole, name = sweep_of(options.run), options.run.absolute().name
+        if whole is not None and (whole / "results.csv").exists() and name.isdigit():
             try:
-                renew(run.parents[1], int(run.name), result)
-                say(console, f"the tables of {run.parents[1]} have it now")
+                renew(whole, int(name), result)
+                say(console, f"the tables of {whole} have it now")
             except ValueError as error:
-                say(console, f"the tables of {run.parents[1]} do not have it yet: {error}")
+                say(console, f"the tables of {whole} do not have it yet: {error}")

@@ -212,7 +212,7 @@ def config_of(base: dict[str, Any], values: Mapping[str, Any]) -> Config:
     for name, value in sorted(values.items(), key=lambda item: item[0] not in names):
         if name.split(".")[0] == "training":
             raise ConfigError(f"sweep: {name} is common to all trials and cannot be swept")
-        path, chosen = _path(name, data), _chosen(data)
+        path, chosen = _path(name, data), _named(data)
         owner = path.split(".")[1] if path.startswith("strategy.") else chosen
         if chosen in STRATEGIES and owner in STRATEGIES and owner != chosen:
             raise ConfigError(
@@ -222,7 +222,7 @@ def config_of(base: dict[str, Any], values: Mapping[str, Any]) -> Config:
         if path in paths:
             raise ConfigError(f"sweep: {path} is given twice")
         paths.add(path)
-        if path in NAMES and _named(data, path) not in (None, value):
+        if path in NAMES and _named(data, path.removesuffix(".name")) not in (None, value):
             section = path.removesuffix(".name")
             data[section] = {"name": value}  # the other's fields mean nothing to this one
         set_field(data, path, value, f"sweep: {name}")
@@ -240,10 +240,10 @@ def _of_trial(values: Mapping[str, Any]) -> Iterator[None]:
         raise ConfigError(f"sweep, with {said}: {error}" if said else str(error)) from error
 
 
-def _named(data: Mapping[str, Any], path: str) -> Any:
-    """The name that a section has; None where it has none."""
-    section = data.get(path.partition(".")[0])
-    return section.get("name") if isinstance(section, dict) else None
+def _named(data: Mapping[str, Any], section: str = "strategy") -> Any:
+    """The name that a section of a config has; None where it has none."""
+    content = data.get(section)
+    return content.get("name") if isinstance(content, dict) else None
 
 
 class _Builder:
@@ -265,7 +265,7 @@ class _Builder:
 
 def traced_fields(config: Config, numbers: TrainHParams) -> set[str]:
     """The paths, in the config, of the numbers that are traced."""
-    own = f"strategy.{_chosen(config.resolved)}."
+    own = f"strategy.{_named(config.resolved)}."
     return {
         own + path.removeprefix("strategy.") if path.startswith("strategy.") else path
         for path in hparams.paths(numbers)
@@ -288,10 +288,4 @@ def static_part(config: Config, traced: set[str]) -> str:
 
 def _path(name: str, data: Mapping[str, Any]) -> str:
     """A field's path in a config, where `strategy.*` is the chosen strategy."""
-    return name.replace("strategy.*.", f"strategy.{_chosen(data)}.")
-
-
-def _chosen(data: Mapping[str, Any]) -> Any:
-    """The name of the strategy that a config chooses, if it names one."""
-    strategy = data.get("strategy")
-    return strategy.get("name") if isinstance(strategy, dict) else None
+    return name.replace("strategy.*.", f"strategy.{_named(data)}.")

@@ -47,10 +47,6 @@ class Drive(Interrupt):
         self._seen: Seen | None = None
         self._saved, self._save_every = time.monotonic(), SAVE_EVERY
 
-    def template(self, used: tuple[int, ...]) -> StartState:
-        """The shapes and dtypes of the start after those."""
-        return self.task.start(used).template()
-
     def go_on_from(self, progress: Progress) -> None:
         """Takes up a search that was left.
 
@@ -145,34 +141,29 @@ class Drive(Interrupt):
 
     def _compiled(self, limit: int) -> Iterator[StartState]:
         """Comes back about once a second, so that Ctrl-C is heard."""
-        _, _, _, _, programs, size, arguments = self._run
         count = 64
         while self._unfinished(limit):
             began, generation = time.monotonic(), int(self._going.search.generation)
-            until = np.int32(min(generation + count, limit))
-            state = programs.generations(size, arguments, self._going, until)
+            state = self._run.generations(self._going, min(generation + count, limit))
             yield jax.block_until_ready(state)
             seconds = time.monotonic() - began
             count = min(4 * count, 2**20) if seconds < 0.25 else max(1, int(count / seconds))
 
     def _on_host(self, limit: int) -> Iterator[StartState]:
         """Comes back after each generation."""
-        _, _, _, _, programs, size, arguments = self._run
-        layout, dtype = self.task.space.layout, self.task.space.layout.dtype
+        layout, run = self.task.space.layout, self._run
         checked = int(self._going.search.generation) > 0
         while self._unfinished(limit):
             state = self._going
-            x = programs.ask(size, arguments, state)
+            x = run.ask(state)
             # A copy, without those that are not real: a host function may write into its argument.
-            rows = np.array(x)[: arguments.size]
+            rows = np.array(x)[: run.plan.population_size]
             if not checked:
                 check_rows(self.task.fitness_fn, layout.unravel(rows.copy()))
                 checked = True
             fitness = as_host(self.task.fitness_fn(layout.unravel(rows)))
-            check_host_fitness(fitness, len(rows), dtype)
-            padded = np.full(size, -np.inf, dtype)
-            padded[: len(rows)] = fitness
-            yield programs.tell(size, arguments, state, x, padded)
+            check_host_fitness(fitness, len(rows), layout.dtype)
+            yield run.tell(state, x, fitness)
 
     @property
     def _going(self) -> StartState:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxes.checks import check, check_count, check_name, check_number, check_path, check_seed
+from jaxes.checks import check, check_count, check_name, check_number, check_seed
 from jaxes.core import Strategy
 from jaxes.hparams import paths
 from jaxes.optimize.drive import Callback, Drive
@@ -26,6 +26,7 @@ from jaxes.optimize.task import Task
 from jaxes.specs import spec_of
 from jaxes.strategies.cma_es import cma_es
 from jaxes.training.directory import check_same, open_run_dir
+from jaxes.training.train import check_shell
 
 
 def maximize(
@@ -98,7 +99,8 @@ def maximize(
     """
     check("fitness_fn", fitness_fn, callable(fitness_fn), "a function")
     _check_options(host, target, restarts, max_restarts, termination, seed)
-    check_keeping(run_dir, resume, callback)
+    check("resume", resume, isinstance(resume, bool | SearchResult), "True, False or a result")
+    check_shell(run_dir, resume is True, callback)
     make = _maker(strategy, population_size, restarts)
     keys: Any = search_keys(np.uint32(seed), prng()) if callable(mean) else None
     first_mean = as_array(mean(keys[0]) if callable(mean) else mean)
@@ -151,7 +153,7 @@ def _drive(
         drive = stack.enter_context(Drive(task, identity, directory, callback))
         progress = None
         if directory is not None and resume is True:
-            progress = load(directory, identity, drive.template)
+            progress = load(directory, identity, lambda used: task.start(used).template())
         elif isinstance(resume, SearchResult):
             progress = resume.progress
             if progress is None:
@@ -251,13 +253,6 @@ def _check_options(
     if target is not None:
         check_number("target", target)
     check_termination(termination)
-
-
-def check_keeping(run_dir: Any, resume: Any, callback: Any) -> None:
-    check_path("run_dir", run_dir)
-    check("resume", resume, isinstance(resume, bool | SearchResult), "True, False or a result")
-    check("resume", resume, resume is not True or run_dir is not None, "False without a run_dir")
-    check("callback", callback, callback is None or callable(callback), "a function or None")
 
 
 def _check_doublings(

@@ -1,7 +1,6 @@
 """A search as far as it has come: what it is gone on with, in memory or from a directory."""
 
 import hashlib
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,8 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxes.checks import brief
-from jaxes.files import write_whole
+from jaxes.files import Arrays, write_arrays
 from jaxes.optimize.start import StartState
 
 FILES = ("run.json", "search.npz")
@@ -65,11 +63,9 @@ class Progress(NamedTuple):
 
 def save(directory: Path, progress: Progress) -> None:
     """Replaces what was saved before, in one step. The file can be read by NumPy alone."""
-    content = io.BytesIO()
-    arrays: dict[str, Any] = {"used": np.asarray(progress.used, np.int64)}
+    arrays = {"used": np.asarray(progress.used, np.int64)}
     arrays |= {"best": progress.best, "best_fitness": progress.best_fitness}
-    np.savez(content, **arrays, **_by_name(progress.start))
-    write_whole(directory / "search.npz", content.getvalue())
+    write_arrays(directory / "search.npz", arrays | _by_name(progress.start))
 
 
 def load(
@@ -88,21 +84,17 @@ def load(
     path = directory / "search.npz"
     if not path.exists():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            arrays = dict(saved)
-        used = tuple(arrays["used"].tolist())
-        template = template_of(used)
-        leaves = [arrays[name] for name in _by_name(template)]
-        return Progress(
-            identity=identity,
-            used=used,
-            best=arrays["best"],
-            best_fitness=arrays["best_fitness"],
-            start=jax.tree.unflatten(jax.tree.structure(template), leaves),
-        )
-    except Exception as error:  # whatever a damaged file makes NumPy raise
-        raise ValueError(f"run_dir: {path} is damaged ({brief(error)})") from error
+    arrays = Arrays("run_dir", path)
+    used = tuple(arrays["used"].tolist())
+    template = template_of(used)
+    leaves = [arrays[name] for name in _by_name(template)]
+    return Progress(
+        identity=identity,
+        used=used,
+        best=arrays["best"],
+        best_fitness=arrays["best_fitness"],
+        start=jax.tree.unflatten(jax.tree.structure(template), leaves),
+    )
 
 
 def _by_name(start: StartState) -> dict[str, Any]:

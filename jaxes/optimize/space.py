@@ -61,12 +61,8 @@ class Space(NamedTuple):
     box: Box | None
     layout: Layout
 
-    def flat(self, u: Any) -> Any:
-        """x `[..., D]`."""
-        return flat(self.scale, self.box, u)
-
     def solution(self, u: Any) -> Any:
-        return self.layout.unravel(self.flat(u))
+        return self.layout.unravel(flat(self.scale, self.box, u))
 
     def coordinates(self, mean: Any) -> np.ndarray:
         """u `[D]` of a starting point.

@@ -137,6 +137,20 @@ class Run(NamedTuple):
             )
         return state
 
+    def generations(self, state: StartState, limit: int) -> StartState:
+        """The state at the generation `limit`, or at its end. Takes the buffers of `state`."""
+        return self.programs.generations(self.size, self.arguments, state, np.int32(limit))
+
+    def ask(self, state: StartState) -> Any:
+        """The members x `[N, D]` of the next generation, of which the first are real."""
+        return self.programs.ask(self.size, self.arguments, state)
+
+    def tell(self, state: StartState, x: Any, fitness: np.ndarray) -> StartState:
+        """The state after a generation in which the real members had this fitness."""
+        padded = np.full(self.size, -np.inf, self.space.layout.dtype)
+        padded[: fitness.size] = fitness
+        return self.programs.tell(self.size, self.arguments, state, x, padded)
+
     def check(self, state: StartState) -> None:
         """Raises a ValueError for a state of another search."""
         same = kinds(state) == kinds(self.template())

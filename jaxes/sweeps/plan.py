@@ -14,7 +14,7 @@ from jaxes.core import Problem, Strategy
 from jaxes.files import write_whole
 from jaxes.terminal import say
 from jaxes.training.batch import Batch
-from jaxes.training.directory import check_same, describe, identity_of, read_identity
+from jaxes.training.directory import check_identity, describe, identity_of
 from jaxes.training.run import Run, Trial
 from jaxes.training.start import Start
 
@@ -84,10 +84,8 @@ def check_directories(path: Path, groups: Sequence[Group], about: Mapping[str, A
     """Raises a ValueError where the directory of a trial holds another run."""
     for group in groups:
         for trial in group.trials:
-            directory = _trial_dir(path, trial)
-            if (directory / "run.json").exists():
-                identity = identity_of(group.strategy.population_size, trial) | dict(about)
-                check_same(f"the run in {directory}", read_identity(directory), identity)
+            identity = identity_of(group.strategy.population_size, trial) | dict(about)
+            check_identity(_trial_dir(path, trial), identity)
 
 
 def make_directories(

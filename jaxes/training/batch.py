@@ -162,23 +162,23 @@ class Batch:
 
     def zero_policy(self) -> dict[str, Any]:
         """What tests of the zero policy come to, now, in the first run."""
-        tests = self._call(self.test_keys, with_zero_mean(self.state), 0, True, everyone=True)[2]
-        return summarize(self._of(tests, 0))
+        return summarize(self._of(self._tests(with_zero_mean(self.state)), 0))
 
     def results(self) -> Iterator[RunResult]:
         """What the runs came to, by tests in episodes that no decision has seen; of trials, one
         after another, each kept in a checkpoint of its own."""
         assert self.program is not None
-        tests, zero_policy = (
-            self._call(self.test_keys, state, 0, True, everyone=True)[2]
-            for state in (self.state, with_zero_mean(self.state))
-        )
+        tests, zero_policy = map(self._tests, (self.state, with_zero_mean(self.state)))
         states = jax.device_get(self.state) if self.stacked else self.state  # rows of it are slow
         for i, run in enumerate(self.runs):
             state, tested, zero = (self._of(tree, i) for tree in (states, tests, zero_policy))
             if self.stacked:
                 run.save(state)
             yield run.result(state, tested, zero, self.program.seconds)
+
+    def _tests(self, state: TrainState) -> Any:
+        """Of the results, for everyone."""
+        return self._call(self.test_keys, state, 0, True, everyone=True)[2]
 
     def _call(
         self, keys: Array, state: TrainState, count: int, test: bool, everyone: bool = False

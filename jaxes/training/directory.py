@@ -124,10 +124,9 @@ def open_run_dir(
         if path.exists() and not os.access(path, os.W_OK):
             raise ValueError(f"run_dir: {path} is not writable")
     with contextlib.ExitStack() as stack:
-        if run_dir.absolute().parent.name == "trials":  # of a sweep, which holds its own lock
-            sweep_lock = run_dir.absolute().parents[1] / "lock"
-            if sweep_lock.exists():
-                stack.enter_context(locked(sweep_lock, run_dir, fcntl.LOCK_SH))
+        sweep = sweep_of(run_dir)
+        if sweep is not None and (sweep / "lock").exists():  # a sweep holds its own lock
+            stack.enter_context(locked(sweep / "lock", run_dir, fcntl.LOCK_SH))
         stack.enter_context(locked(run_dir / "lock", run_dir))
         found = [name for name in files if (run_dir / name).exists()]
         if found and not resume:
@@ -135,8 +134,7 @@ def open_run_dir(
                 f"run_dir: {run_dir} already holds a run ({found[0]} exists already); resume it or "
                 "choose another directory"
             )
-        if (run_dir / "run.json").exists():
-            check_same(f"the run in {run_dir}", read_identity(run_dir), identity)
+        check_identity(run_dir, identity)
         try:
             yield lambda: describe(run_dir, identity, config)
         finally:
@@ -165,14 +163,21 @@ def locked(path: Path, run_dir: Path, kind: int = fcntl.LOCK_EX) -> Iterator[IO]
         yield lock
 
 
-def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] | None) -> None:
-    """Writes what a new run is; of one that is there, checks that it is this one.
-
-    Raises:
-      ValueError: it is another one.
-    """
+def check_identity(run_dir: Path, identity: dict[str, Any]) -> None:
+    """Raises a ValueError where the directory holds another run."""
     if (run_dir / "run.json").exists():
         check_same(f"the run in {run_dir}", read_identity(run_dir), identity)
+
+
+def sweep_of(run_dir: Path) -> Path | None:
+    """The directory of the sweep that the run is a trial of; None where it is none."""
+    run_dir = run_dir.absolute()
+    return run_dir.parents[1] if run_dir.parent.name == "trials" else None
+
+
+def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] | None) -> None:
+    """Writes what a new run is; one that is there has been looked at by `check_identity`."""
+    if (run_dir / "run.json").exists():
         return
     if config is not None:
         write_whole(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +11,6 @@ from rich.progress import Progress as Bar
 
 from jaxes.terminal import format_number, say
 from jaxes.training.loop import Progress
-from jaxes.training.run import describe_tests
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -85,3 +85,14 @@ def _describe(progress: Progress) -> str:
     if "rollout/env_steps" in row:
         text += f"  {row['rollout/env_steps'] / row['time/seconds']:,.0f} steps/s"
     return text
+
+
+def describe_tests(tested: Mapping[str, Any]) -> str:
+    """What is told of an episode beside its return: its length, and what was measured."""
+    said = [f"{format_number(tested['episode_length'])} steps"]
+    for name, value in tested["measures"].items():
+        if name == "alive_share" and math.isfinite(value):
+            said.append(f"{value:.0%} of it for being alive")
+        elif not name.startswith("alive_"):
+            said.append(f"{name} {format_number(value)}")
+    return ", ".join(said)

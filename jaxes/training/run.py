@@ -11,7 +11,6 @@ import numpy as np
 
 from jaxes.core import Tests, TrainHParams, TrainState
 from jaxes.files import write_whole
-from jaxes.terminal import format_number
 from jaxes.training.metrics import LoggerName, Row, Sink, open_sinks, read_rows
 
 
@@ -274,17 +273,6 @@ def summarize(tests: Tests) -> dict[str, Any]:
         "num_test_episodes": returns.size,
         "num_test_diverged": int(returns.size - sound.sum()),
     }
-
-
-def describe_tests(tested: Mapping[str, Any]) -> str:
-    """What is told of an episode beside its return: its length, and what was measured."""
-    said = [f"{format_number(tested['episode_length'])} steps"]
-    for name, value in tested["measures"].items():
-        if name == "alive_share" and math.isfinite(value):
-            said.append(f"{value:.0%} of it for being alive")
-        elif not name.startswith("alive_"):
-            said.append(f"{name} {format_number(value)}")
-    return ", ".join(said)
 
 
 def score_of(row: Row) -> float:

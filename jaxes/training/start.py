@@ -1,7 +1,6 @@
 """A start from what one has: parameters of one's own, or those of a run."""
 
 import hashlib
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from jaxes.checks import brief, check, kinds, show
+from jaxes.checks import check, kinds, show
 from jaxes.core import HParams, Problem, State
-from jaxes.files import write_whole
+from jaxes.files import Arrays, write_arrays
 from jaxes.problems.observations import ObservationStatistics
 from jaxes.training.directory import read_identity
 
@@ -45,24 +44,19 @@ class Start(NamedTuple):
         return problem._replace(init=init, initial_mean=lambda key: jnp.asarray(self.mean))
 
     def save(self, directory: Path) -> None:
-        content = io.BytesIO()
         statistics = {} if self.observations is None else self.observations._asdict()
-        named: Any = {f"observations.{field}": value for field, value in statistics.items()}
-        np.savez(content, mean=self.mean, **named)
-        write_whole(directory / FILE, content.getvalue())
+        named = {f"observations.{field}": value for field, value in statistics.items()}
+        write_arrays(directory / FILE, {"mean": self.mean} | named)
 
 
-def start_of(mean: Any, problem: Problem) -> Start:
-    """The start that `mean` of `jaxes.train` describes, for this problem.
+def fitted(start: Start, what: str, problem: Problem) -> Start:
+    """The start as this problem has it; `what` is what messages call it.
 
     Raises:
-      ValueError: it has other parameters than the problem, or is no run that has a checkpoint.
+      ValueError: it has other parameters than the problem, or a run's normalize otherwise.
     """
     key = jax.random.key(0)
     expected = jax.eval_shape(problem.initial_mean, key)
-    path = isinstance(mean, str | os.PathLike)
-    start = _read(Path(mean)) if path else Start(_ravel(mean, problem, expected))
-    what = f"mean: the run {mean}" if path else "mean"
     size, finite = start.mean.size, bool(np.isfinite(start.mean).all())
     check(what, size, size == expected.size, f"of the problem's {expected.size} parameters")
     check(what, start.mean, finite, "finite")
@@ -70,9 +64,8 @@ def start_of(mean: Any, problem: Problem) -> Start:
         mean_here = start.mean.astype(expected.dtype)
     held = bool(np.isfinite(mean_here).all())
     check(what, start.mean, held, f"numbers that {expected.dtype} can hold")
-    state = jax.eval_shape(problem.init, key)
-    statistics = getattr(state, "observations", None)
-    if path:
+    if what != "mean":
+        statistics = getattr(jax.eval_shape(problem.init, key), "observations", None)
         same = kinds(statistics) == kinds(start.observations)
         allowed = f"one whose observations are normalized as here, {show(statistics)}"
         check(what, show(start.observations), same, allowed)
@@ -90,35 +83,24 @@ def start_and_name(
       resumed: the directory of a run that goes on, which keeps its start; None for a new one.
 
     Raises:
-      ValueError: see `start_of`.
+      ValueError: it has other parameters than a problem, or is no run that has a checkpoint.
     """
-    kept = None if resumed is None else load_start(resumed / FILE)
+    own = None if resumed is None else resumed / FILE
+    kept = _of_file(own) if own is not None and own.exists() else None
     path = path_of(mean)
     if kept is not None and resumed is not None:
-        if mean is None or path == path_of(resumed / FILE):
+        if mean is None or path == path_of(own):
             return kept, {"mean": read_identity(resumed)["mean"]}
         if path is not None:
             return kept, {"mean": path}  # another run may be there by now
     if mean is None:
         return None, {}
-    starts = [start_of(mean, problem) for problem in problems]
+    if path is None:
+        starts = [fitted(Start(_ravel(mean, problem)), "mean", problem) for problem in problems]
+    else:
+        given = _of_file(Path(mean)) if Path(mean).is_file() else _of_run(Path(mean))
+        starts = [fitted(given, f"mean: the run {mean}", problem) for problem in problems]
     return starts[0], {"mean": path or hashlib.sha256(starts[0].mean.tobytes()).hexdigest()[:16]}
-
-
-def load_start(path: Path) -> Start | None:
-    """What `Start.save` wrote into that file, if it did.
-
-    Raises:
-      ValueError: the file is damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            arrays = dict(saved)
-        return Start(arrays["mean"], _statistics(arrays, "observations."))
-    except Exception as error:  # whatever a damaged file makes NumPy raise
-        raise ValueError(f"mean: {path} is damaged ({brief(error)})") from error
 
 
 def path_of(mean: Any) -> str | None:
@@ -131,8 +113,9 @@ def said_of(mean: Any) -> str | None:
     return None if mean is None else path_of(mean) or FILE
 
 
-def _ravel(mean: Any, problem: Problem, expected: Any) -> np.ndarray:
+def _ravel(mean: Any, problem: Problem) -> np.ndarray:
     """A vector, or a tree like the policy's parameters, as a vector."""
+    expected = jax.eval_shape(problem.initial_mean, jax.random.key(0))
     leaves = jax.tree.leaves(mean)
     numbers = all(np.asarray(leaf).dtype.kind in "fiu" for leaf in leaves) and len(leaves) > 0
     check("mean", show(mean), numbers, "numbers: a vector, a policy's parameters, or a run's path")
@@ -151,13 +134,10 @@ def _ravel(mean: Any, problem: Problem, expected: Any) -> np.ndarray:
     return np.asarray(ravel_pytree(mean)[0])
 
 
-def _read(path: Path) -> Start:
-    """That of a run, or of the file that `Start.save` wrote."""
-    if path.is_file():
-        start = load_start(path)
-        assert start is not None
-        return start
-    return _of_run(path)
+def _of_file(path: Path) -> Start:
+    """What `Start.save` wrote into that file."""
+    arrays = Arrays("mean", path)
+    return Start(arrays["mean"], _statistics(arrays, "observations."))
 
 
 def _of_run(directory: Path) -> Start:

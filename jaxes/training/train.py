@@ -117,8 +117,8 @@ def train(
         return next(batch.results())
 
 
-def check_shell(run_dir: Any, resume: Any, callback: Any, console: Any) -> None:
-    """Raises a ValueError for an argument around a run, or a sweep, that is of another kind."""
+def check_shell(run_dir: Any, resume: Any, callback: Any, console: Any = None) -> None:
+    """Raises a ValueError for an argument around a run, a sweep or a search of another kind."""
     check_path("run_dir", run_dir)
     check("resume", resume, isinstance(resume, bool), "True or False")
     check("resume", resume, not resume or run_dir is not None, "False without a run_dir")
