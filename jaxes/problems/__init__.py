@@ -7,9 +7,10 @@ from jaxes.problems import functions
 from jaxes.problems.functions import function
 from jaxes.problems.policy_search import policy_search
 from jaxes.problems.shortcuts import brax, gymnax, playground
+from jaxes.problems.tetris import tetris
 
 # Those that have no environment and policy of their own in a config.
-PROBLEMS: dict[str, Callable[..., Problem]] = {**functions.FUNCTIONS}
+PROBLEMS: dict[str, Callable[..., Problem]] = {**functions.FUNCTIONS, "tetris": tetris}
 
 __all__ = [
     "PROBLEMS",
@@ -19,4 +20,5 @@ __all__ = [
     "gymnax",
     "playground",
     "policy_search",
+    "tetris",
 ]

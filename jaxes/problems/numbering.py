@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxes.core import Population
+from jaxes.trials import of_trial
+
 
 class Numbering(NamedTuple):
     """The numbers of the jobs of one generation of T trials.
@@ -70,6 +73,29 @@ class Numbering(NamedTuple):
         """Jobs [M], with the first of them in the place of numbers that stand for none."""
         total = self.num_trials * self.num_jobs
         return jnp.where(jobs < total, jobs, jnp.minimum(jnp.min(jobs), total - 1))
+
+
+def solutions(numbering: Numbering, populations: Population, jobs: Array) -> Array:
+    """The parameter vectors [M, D] that these jobs [M] act with, of populations [T]: a member's, or
+    in a test the mean. Numbers beyond the last job stand for none, and get any."""
+    jobs = numbering.existing(jobs)
+    trial, member = numbering.trial(jobs), numbering.member(jobs)
+    is_test = numbering.is_test(jobs)[:, None]
+
+    def of_one(t: Array | int) -> Array:
+        population = of_trial(populations, t)
+        return jnp.where(is_test, population.mean, population(member))
+
+    if numbering.num_trials == 1:
+        return of_one(0)
+    # Jobs that begin together are mostly of one trial, whose noise is drawn at once.
+    means = populations.mean
+    return jax.lax.fori_loop(
+        jnp.min(trial),
+        jnp.max(trial) + 1,
+        lambda t, found: jnp.where((trial == t)[:, None], of_one(t), found),
+        jnp.zeros((jobs.size, means.shape[-1]), means.dtype),
+    )
 
 
 def _divide(number: Array, divisor: int) -> Array:

@@ -22,7 +22,7 @@ from jaxes.checks import (
 from jaxes.core import TEST, TRAIN, Evaluation, Population, Problem, Tests
 from jaxes.environments.base import Environment, observation_size, tidied
 from jaxes.policies import Params, Policy, PolicyFactory, PolicyState, make_policy, mlp
-from jaxes.problems.numbering import Numbering
+from jaxes.problems.numbering import Numbering, solutions
 from jaxes.problems.observations import (
     Normalizer,
     ObservationStatistics,
@@ -269,9 +269,9 @@ class _PolicySearch:
         """What jobs [M] act with; numbers beyond the last job stand for none."""
         jobs = numbering.existing(jobs)
         trial = numbering.trial(jobs)
-        solutions = self.solutions(numbering, populations, jobs)
+        vectors = solutions(numbering, populations, jobs)
         of_jobs = of_trial(problem_states, trial)
-        actors = Actor(jax.vmap(self.unravel)(solutions), self.normalizer(of_jobs))
+        actors = Actor(jax.vmap(self.unravel)(vectors), self.normalizer(of_jobs))
         limit = self.limit(of_jobs, numbering.is_test(jobs))
         return Context(actors, of_jobs.hparams.discount, limit)
 
@@ -282,26 +282,6 @@ class _PolicySearch:
             return None
         capped = jnp.ceil(cap * mean_length).astype(jnp.int32)
         return jnp.where(is_test, self.episode_length, jnp.minimum(capped, self.episode_length))
-
-    def solutions(self, numbering: Numbering, populations: Population, jobs: Array) -> Array:
-        """The parameter vectors [M, D] of these jobs [M]."""
-        trial, member = numbering.trial(jobs), numbering.member(jobs)
-        is_test = numbering.is_test(jobs)[:, None]
-
-        def of_one(t: Array | int) -> Array:
-            population = of_trial(populations, t)
-            return jnp.where(is_test, population.mean, population(member))
-
-        if numbering.num_trials == 1:
-            return of_one(0)
-        # Jobs that begin together are mostly of one trial, whose noise is drawn at once.
-        means = populations.mean
-        return jax.lax.fori_loop(
-            jnp.min(trial),
-            jnp.max(trial) + 1,
-            lambda t, solutions: jnp.where((trial == t)[:, None], of_one(t), solutions),
-            jnp.zeros((jobs.size, means.shape[-1]), means.dtype),
-        )
 
     def score(
         self, problem_state: State, episodes: Episode, moments: Any, utilization: Array

@@ -35,7 +35,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxes import parallel
-from jaxes.rollouts.tail import put, run_blocks, take
+from jaxes.rollouts.tail import run_blocks
 from jaxes.rollouts.width import Width
 
 Context = Any  # what a job acts with as long as it runs, a pytree
@@ -55,12 +55,14 @@ class Simulation(NamedTuple):
       outcome: what a job leaves before its first step, zeros; kept of each job.
       tally: what of a job is only added up over jobs, zeros; `()` for nothing. It never leaves its
         device by job; `jaxes.parallel.exact_sum` is how to add it up.
+      axis: along which contexts and states are those of [M] or [L], the first or the last, -1.
     """
 
     start: Callable[[Array], State]
     step: Callable[[Context, State, Outcome, Tally], tuple[State, Outcome, Tally, Array]]
     outcome: Outcome
     tally: Tally
+    axis: int = 0
 
 
 class Jobs(NamedTuple):
@@ -107,7 +109,7 @@ def rollout(simulation: Simulation, jobs: Jobs, width: Width) -> RolloutResult:
 
 
 class _Lanes(NamedTuple):
-    """The jobs in progress; every leaf has the leading axis [L]."""
+    """The jobs in progress; every leaf has the axis [L], the first but for `Simulation.axis`."""
 
     job: Array
     active: Array
@@ -176,7 +178,9 @@ class _Scheduler:
             job=jobs,
             active=jobs < self.num_jobs,
             context=self.jobs.context(jobs),
-            state=take(self.starts, self.jobs.episode.at[jobs].get(mode="clip")),
+            state=take(
+                self.starts, self.jobs.episode.at[jobs].get(mode="clip"), self.simulation.axis
+            ),
             outcome=outcome,
             tally=tally,
         )
@@ -218,7 +222,7 @@ class _Scheduler:
         which = jnp.nonzero(~lanes.active, size=size, fill_value=self.width.lanes)[0]
         jobs = jax.lax.dynamic_slice_in_dim(progress.queue, progress.taken, size)
         return progress._replace(
-            lanes=put(lanes, which, self._begin_jobs(jobs)),
+            lanes=self._put(lanes, which, self._begin_jobs(jobs)),
             written=self.write(progress.written, self._lanes_at(lanes, which)),
             taken=jnp.minimum(progress.taken + size, progress.queued),
         )
@@ -226,9 +230,22 @@ class _Scheduler:
     def write(self, written: tuple[Outcome, Tally], lanes: _Lanes) -> tuple[Outcome, Tally]:
         return put(written, lanes.job, (lanes.outcome, lanes.tally))
 
+    def _take(self, lanes: _Lanes, which: Array) -> _Lanes:
+        axes = self._axes()
+        return _Lanes(*(take(leaf, which, axis) for leaf, axis in zip(lanes, axes, strict=True)))
+
+    def _put(self, lanes: _Lanes, which: Array, rows: _Lanes) -> _Lanes:
+        fields = zip(lanes, rows, self._axes(), strict=True)
+        return _Lanes(*(put(leaf, which, new, axis) for leaf, new, axis in fields))
+
+    def _axes(self) -> tuple[int, ...]:
+        """Of each field of the lanes, the axis along which they lie."""
+        own = self.simulation.axis
+        return tuple(own if name in ("context", "state") else 0 for name in _Lanes._fields)
+
     def _lanes_at(self, lanes: _Lanes, which: Array) -> _Lanes:
         """These lanes [M]; where there is no such lane, one without a job."""
-        taken, real = take(lanes, which), which < lanes.job.size
+        taken, real = self._take(lanes, which), which < lanes.job.size
         job = jnp.where(real, taken.job, self.num_jobs)
         return taken._replace(job=job, active=taken.active & real)
 
@@ -298,7 +315,12 @@ class _Scheduler:
         written = self.write(progress.written, lanes)
         which = jnp.nonzero(lanes.active, size=self.width.tail, fill_value=self.width.lanes)[0]
         last, lane_steps = run_blocks(
-            self._step_lanes, self._lanes_at(lanes, which), self.width.block, progress.lane_steps
+            self._step_lanes,
+            self._lanes_at(lanes, which),
+            self.width.block,
+            progress.lane_steps,
+            self._take,
+            self._put,
         )
         return progress._replace(lanes=last, written=written, lane_steps=lane_steps)
 
@@ -311,12 +333,27 @@ def _start_all(simulation: Simulation, jobs: Jobs, size: int) -> State:
         which = i * size + jnp.arange(size)
         return jax.lax.cond(
             jnp.any(needed.at[which].get(mode="fill", fill_value=False)),
-            lambda: put(starts, which, simulation.start(take(jobs.keys, which))),
+            lambda: put(starts, which, simulation.start(take(jobs.keys, which)), simulation.axis),
             lambda: starts,
         )
 
     starts = _zeros(jax.eval_shape(simulation.start, jobs.keys), jobs.keys[0])
     return jax.lax.fori_loop(0, -(-jobs.keys.size // size), fill, starts)
+
+
+def take(tree: Any, which: Array, axis: int = 0) -> Any:
+    """The rows `which` [M] of every leaf, along the first or last axis; the last one where there is
+    no such row."""
+    return jax.tree.map(lambda leaf: _at(leaf, which, axis).get(mode="clip"), tree)
+
+
+def put(tree: Any, which: Array, rows: Any, axis: int = 0) -> Any:
+    """Puts rows [M] at `which` [M], but for those where there is no such row."""
+    return jax.tree.map(lambda leaf, new: _at(leaf, which, axis).set(new, mode="drop"), tree, rows)
+
+
+def _at(leaf: Array, which: Array, axis: int) -> Any:
+    return leaf.at[..., which] if axis else leaf.at[which]
 
 
 def _where(condition: Array, new: Any, old: Any) -> Any:

@@ -13,12 +13,17 @@ from jax import Array
 
 BLOCK_STEPS = 25  # of one block before the next one's turn
 NO_BOUND = jnp.iinfo(jnp.int32).max
-Lanes = Any  # a NamedTuple of arrays [L] with the field `active`
+Lanes = Any  # a NamedTuple of arrays with the field `active` [L]
 Carry = tuple[Lanes, Array]
 
 
 def run_blocks(
-    step: Callable[[Lanes], Lanes], lanes: Lanes, size: int, lane_steps: Array
+    step: Callable[[Lanes], Lanes],
+    lanes: Lanes,
+    size: int,
+    lane_steps: Array,
+    take: Callable[[Lanes, Array], Lanes],
+    put: Callable[[Lanes, Array, Lanes], Lanes],
 ) -> tuple[Lanes, Array]:
     """Steps lanes until none is active.
 
@@ -27,6 +32,8 @@ def run_blocks(
       lanes: all that are left.
       size: lanes of a block.
       lane_steps: float32 [], to which those done here are added.
+      take: `(lanes [L], which [M]) -> lanes [M]`.
+      put: `(lanes [L], which [M], lanes [M]) -> lanes [L]`, without those of which there are none.
     """
 
     def run_block(carry: Carry, i: Array, bound: Array) -> Carry:
@@ -51,13 +58,3 @@ def run_blocks(
     return jax.lax.while_loop(
         lambda carry: jnp.any(carry[0].active), run_each_block, (lanes, lane_steps)
     )
-
-
-def take(tree: Any, which: Array) -> Any:
-    """The rows `which` [M] of every leaf; the last one where there is no such row."""
-    return jax.tree.map(lambda leaf: leaf.at[which].get(mode="clip"), tree)
-
-
-def put(tree: Any, which: Array, rows: Any) -> Any:
-    """Puts rows [M] at `which` [M], but for those where there is no such row."""
-    return jax.tree.map(lambda leaf, new: leaf.at[which].set(new, mode="drop"), tree, rows)

@@ -1,0 +1,70 @@
+"""Controllers by name, as published, and those in files."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxes.checks import check, check_name, is_number
+from jaxes.tetris.controller import Controller
+
+# Dellacherie's by hand (Fahey 2003), building controllers by cross-entropy (Thiery & Scherrer
+# 2009), and classification-based policy iteration (Gabillon, Ghavamzadeh & Scherrer 2013).
+PUBLISHED: dict[str, tuple[str, tuple[float, ...]]] = {
+    "dellacherie": ("dellacherie", (-1, 1, -1, -1, -4, -1)),
+    "du": (
+        "du",
+        (-12.629, 6.601974, -9.215815, -19.77356, -13.08335, -10.48747, -1.611863, -24.04087),
+    ),
+    "dt10": ("dt_fast_wells", (-2.18, 2.42, -2.17, -3.31, 0.95, -2.22, -0.81, -9.65, 1.27)),
+}
+
+
+class Weighted(NamedTuple):
+    """A controller with its weights, one a feature."""
+
+    controller: Controller
+    weights: tuple[float, ...]
+
+
+def published(name: str, height: int = 20, width: int = 10) -> Weighted:
+    """A controller by its name: `dellacherie`, `du` or `dt10`.
+
+    Raises:
+      ValueError: an unknown name, or a board that it cannot play on.
+    """
+    check_name("weights", name, PUBLISHED)
+    features, weights = PUBLISHED[name]
+    return Weighted(Controller.of(features, height, width), weights)
+
+
+def read(path: str | Path, height: int = 20, width: int = 10) -> Weighted:
+    """The controller in a JSON file: `{"features": SET or [names...], "weights": [...]}`.
+
+    Raises:
+      ValueError: the file is no such thing, or not as many weights as features.
+      OSError: it cannot be read.
+    """
+    field = f"weights: {path}"
+    try:
+        data = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"{field} is no JSON: {error}") from error
+    form = 'of the form {"features": SET or [names...], "weights": [...]}'
+    check(field, data, isinstance(data, dict) and data.keys() == {"features", "weights"}, form)
+    features, weights = data["features"], data["weights"]
+    features = tuple(features) if isinstance(features, list) else features
+    check(f"{field}: features", features, isinstance(features, str | tuple), "a set, or names")
+    controller = Controller.of(features, height, width)
+    numbers = isinstance(weights, list) and all(is_number(weight) for weight in weights)
+    check(f"{field}: weights", weights, numbers and np.isfinite(weights).all(), "finite numbers")
+    check_weights(f"{field}: weights", controller, len(weights))
+    return Weighted(controller, tuple(map(float, weights)))
+
+
+def check_weights(field: str, controller: Controller, count: int) -> None:
+    """Raises a ValueError unless there are as many weights as features."""
+    sizes = ", ".join(f"{size} of {name}" for name, size in controller.sizes.items())
+    allowed = f"{controller.num_weights}: {sizes}"
+    check(field, count, count == controller.num_weights, allowed)
