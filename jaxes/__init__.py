@@ -1,7 +1,7 @@
 """jaxes: evolution strategies on accelerators, in JAX. Start reading in `jaxes/core.py`."""
 
 from jaxes import clock as clock  # first: it reads the time
-from jaxes import environments, gaussian, optimizers, policies, problems, weights
+from jaxes import environments, gaussian, optimizers, policies, problems, tetris, weights
 from jaxes.config import evaluate
 from jaxes.core import (
     Evaluation,
@@ -76,6 +76,7 @@ __all__ = [
     "sep_cma_es",
     "snes",
     "sweep",
+    "tetris",
     "train",
     "use_cpu_devices",
     "weights",

@@ -13,6 +13,14 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 
 
+def half_interval(samples: np.ndarray) -> float:
+    """Half the width of the 95 % confidence interval of the mean of samples [S], which is near
+    normal; NaN of one sample."""
+    if samples.size < 2:
+        return math.nan
+    return 1.96 * float(samples.std(ddof=1)) / math.sqrt(samples.size)
+
+
 def interquartile_mean(samples: np.ndarray, axis: int = 0) -> Any:
     """The mean without the least and the greatest quarter of the samples."""
     import scipy.stats  # here, since it takes half a second and most runs rank nothing

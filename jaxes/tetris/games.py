@@ -14,6 +14,7 @@ from jaxes import parallel
 from jaxes.checks import check_count, check_seed
 from jaxes.rollouts.lanes import Jobs, rollout
 from jaxes.rollouts.width import Width, suitable_lanes
+from jaxes.statistics import half_interval
 from jaxes.tetris import game
 from jaxes.tetris.game import CAPPED, Game
 from jaxes.tetris.published import Weighted
@@ -42,10 +43,9 @@ class Score(NamedTuple):
     def plain(self) -> dict[str, Any]:
         """The numbers that are told, sums in float64; the interval is the half of its width."""
         games, lines = self.lines.size, int(self.lines.sum())
-        spread = float(self.lines.std(ddof=1)) if games > 1 else math.nan
         return {
             "lines_mean": lines / games,
-            "lines_ci95": 1.96 * spread / math.sqrt(games),
+            "lines_ci95": half_interval(self.lines),
             "games": games,
             "capped": int(self.capped.sum()),
             "pieces_per_line": int(self.pieces.sum()) / lines if lines else math.nan,

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxes.core import Tests, TrainHParams, TrainState
 from jaxes.files import write_whole
+from jaxes.statistics import half_interval
 from jaxes.training.metrics import LoggerName, Row, Sink, open_sinks, read_rows
 
 
@@ -29,6 +30,7 @@ class RunResult(NamedTuple):
       return_mean: return of the mean policy, averaged over fresh test episodes, without those that
         diverged: what they got before says nothing. NaN if all did.
       return_std: its standard deviation over these episodes.
+      return_ci95: half the width of the mean's 95 % confidence interval; NaN of one episode.
       return_min: the least.
       return_median: the middle one.
       return_max: the greatest.
@@ -60,6 +62,7 @@ class RunResult(NamedTuple):
     score: float
     return_mean: float
     return_std: float
+    return_ci95: float
     return_min: float
     return_median: float
     return_max: float
@@ -184,7 +187,7 @@ class Run:
 
     def _count(self, rows: list[Row]) -> None:
         for row in rows:
-            self.env_steps += row.get("rollout/env_steps", 0)
+            self.env_steps += round(row.get("rollout/env_steps", 0))
             self.num_diverged += row.get("rollout/diverged", 0)
             self.seconds += row["time/seconds"]
             self.all_diverged = not is_finite(row["fitness/mean"])
@@ -239,6 +242,7 @@ def make_rows(
         rows[-1] |= {
             "test/return_mean": tested["return_mean"],
             "test/return_std": tested["return_std"],
+            "test/return_ci95": tested["return_ci95"],
             "test/diverged": tested["num_test_diverged"],
         }
         if tested["episode_length"] != 0:  # of a plain function's
@@ -265,6 +269,7 @@ def summarize(tests: Tests) -> dict[str, Any]:
     return {
         "return_mean": float(some.mean()),
         "return_std": float(some.std()),
+        "return_ci95": half_interval(some),
         "return_min": float(some.min()),
         "return_median": float(np.median(some)),
         "return_max": float(some.max()),

@@ -98,7 +98,7 @@ def start_and_name(
     if path is None:
         starts = [fitted(Start(_ravel(mean, problem)), "mean", problem) for problem in problems]
     else:
-        given = _of_file(Path(mean)) if Path(mean).is_file() else _of_run(Path(mean))
+        given = _of_file(Path(mean)) if Path(mean).is_file() else of_run(Path(mean))
         starts = [fitted(given, f"mean: the run {mean}", problem) for problem in problems]
     return starts[0], {"mean": path or hashlib.sha256(starts[0].mean.tobytes()).hexdigest()[:16]}
 
@@ -140,7 +140,12 @@ def _of_file(path: Path) -> Start:
     return Start(arrays["mean"], _statistics(arrays, "observations."))
 
 
-def _of_run(directory: Path) -> Start:
+def of_run(directory: Path) -> Start:
+    """What a run's last checkpoint ends with.
+
+    Raises:
+      ValueError: there is none.
+    """
     from jaxes.training.checkpoint import Checkpoints
 
     if not (directory / "checkpoints").is_dir():

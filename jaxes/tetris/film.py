@@ -1,0 +1,88 @@
+"""One game, piece by piece, to be watched or written as a GIF."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxes.checks import check, check_count, check_seed
+from jaxes.tetris import game
+from jaxes.tetris.boards import Board, draw
+from jaxes.tetris.game import OVER, Game
+from jaxes.tetris.games import MAX_PIECES
+from jaxes.tetris.published import Weighted
+
+CELL, LINE = 12, 1  # pixels of a cell and between cells
+GROUND, FULL = (24, 26, 32), (86, 182, 194)
+
+
+class Frame(NamedTuple):
+    """After a piece was placed."""
+
+    board: Board
+    lines: int
+    pieces: int
+    over: bool
+
+
+def frames(controller: Weighted, max_pieces: int = MAX_PIECES, seed: int = 0) -> Iterator[Frame]:
+    """A game from an empty board to its end, or to its last piece.
+
+    Raises:
+      ValueError: a count or a seed out of range.
+    """
+    check_count("max_pieces", max_pieces, maximum=MAX_PIECES)
+    check_seed("seed", seed)
+    weights = jnp.asarray(controller.weights, jnp.float32)[:, None]
+    place = jax.jit(functools.partial(game.place, controller.controller, max_pieces))
+    state = game.start(controller.controller, jax.random.key(seed)[None])
+    played, ended = Game(*jnp.zeros((3, 1), jnp.int32)), False
+    while not ended:
+        before = int(played.pieces[0])
+        state, played, over = place(weights, state, played)
+        ended = bool(over[0])
+        if played.pieces[0] > before:
+            board = Board(state.columns[:, 0], controller.controller.height)
+            lines, pieces = int(played.lines[0]), int(played.pieces[0])
+            yield Frame(board, lines, pieces, int(played.ended[0]) == OVER)
+
+
+def check_output(path: Path) -> None:
+    """Raises a ValueError where no new GIF can be written."""
+    check("--output", str(path), path.suffix == ".gif", "a file that ends in .gif")
+    check("--output", str(path), path.parent.is_dir(), "in a folder that is there")
+    check("--output", str(path), not path.exists(), "a file that is not there yet")
+
+
+def write_gif(film: Sequence[Frame], path: Path, frames_per_second: float = 10) -> None:
+    """Writes the boards of a game; the last one stays for two seconds.
+
+    Raises:
+      ValueError: there is no frame.
+    """
+    from PIL import Image  # here, since most who play write nothing
+
+    check("film", len(film), len(film) > 0, "of at least one frame")
+    images = [Image.fromarray(_pixels(frame.board)) for frame in film]
+    each = round(1000 / frames_per_second)
+    durations = [each] * (len(images) - 1) + [2000]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
+
+
+def _pixels(board: Board) -> np.ndarray:
+    """uint8 [rows, columns, 3], the board from the top down with the rows that a piece may end in
+    above it."""
+    rows = draw(board).split()[-board.height :]
+    image = np.full((len(rows) * CELL, len(rows[0]) * CELL, 3), GROUND, np.uint8)
+    for row, line in enumerate(rows):
+        for column, mark in enumerate(line):
+            if mark == "X":
+                corner = (row * CELL, column * CELL)
+                image[corner[0] : corner[0] + CELL - LINE, corner[1] : corner[1] + CELL - LINE] = (
+                    FULL
+                )
+    return image
