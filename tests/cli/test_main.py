@@ -295,3 +295,56 @@ def test_list_names_everything(capsys):
     out = capsys.readouterr().out
     for name in ("cma_es", "openai_es", "hopper", "rastrigin", "quickstart"):
         assert f"  {name} " in out
+
+
+CONTROLLER = (
+    '{"features": ["heights", "holes"], "weights": [-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -4]}'
+)
+TETRIS = """
+problem: {name: tetris, height: 6, width: 5, features: [heights, holes], num_test_episodes: 4}
+strategy: {name: cem, population_size: 6, cem: {elite_fraction: 0.5, noise: 4.0}}
+training: {num_generations: 2, test_every: 1}
+"""
+
+
+def test_a_run_of_tetris_is_scored_and_watched(capsys, tmp_path):
+    (tmp_path / "tetris.yaml").write_text(TETRIS)
+    assert run("train", "tetris.yaml", "--run-dir", "run") == 0
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert row["test/return_ci95"] >= 0
+    capsys.readouterr()
+    score = ("tetris", "score", "--weights", "run", "--games", 5, "--max-pieces", 6, "--json")
+    assert run(*score) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["games"] == 5
+    assert found["capped"] <= 5
+    assert {"lines_mean", "lines_ci95", "pieces_per_line", "pieces_per_second"} <= found.keys()
+    assert run("tetris", "play", "--weights", "run", "--pieces", 4, "--output", "film.gif") == 0
+    assert (tmp_path / "film.gif").read_bytes().startswith(b"GIF89a")
+    assert run("tetris", "play", "--weights", "run", "--pieces", 3) == 0
+    assert "██" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("score", "--weights", "du20"), "--weights must be a file, a run, or one of dellacherie"),
+        (
+            ("score", "--weights", "du", "--height", 3),
+            "height must be a whole number of at least 4",
+        ),
+        (("score", "--weights", "du", "--games", 0), "--games must be"),
+        (("score", "--weights", "du", "--max-pieces", 0), "--max-pieces must be"),
+        (("score", "--weights", "w.json", "--seed", -1), "--seed must be"),
+        (("score", "--weights", "sphere.yaml"), "is no JSON"),
+        (("score", "--weights", "."), "holds no run"),
+        (("play", "--weights", "w.json", "--output", "x.png"), "must be a file that ends in .gif"),
+        (("play", "--weights", "w.json", "--output", "no/x.gif"), "in a folder that is there"),
+        (("play", "--weights", "w.json", "--speed", 0), "--speed must be"),
+    ],
+)
+def test_bad_input_to_tetris_is_one_line(arguments, said, capsys, tmp_path):
+    (tmp_path / "w.json").write_text(CONTROLLER)
+    assert run("tetris", *arguments) == 2
+    error = capsys.readouterr().err
+    assert said in " ".join(error.split())
