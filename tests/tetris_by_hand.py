@@ -106,26 +106,26 @@ def features(board, names, after=None):
 
     steps = [heights[c + 1] - heights[c] for c in range(width - 1)]
     found = {
-        "heights": heights,
-        "differences": [abs(s) for s in steps],
-        "max_height": max(heights),
-        "holes": len(holes),
-        "constant": 1,
-        "row_transitions": sum(
+        "heights": lambda: heights,
+        "differences": lambda: [abs(s) for s in steps],
+        "max_height": lambda: max(heights),
+        "holes": lambda: len(holes),
+        "constant": lambda: 1,
+        "row_transitions": lambda: sum(
             full(r, c) != full(r, c + 1) for r in range(height) for c in range(-1, width)
         ),
-        "column_transitions": sum(
+        "column_transitions": lambda: sum(
             full(r, c) != full(r - 1, c) for c in range(width) for r in range(height + 1)
         ),
-        "wells": wells(False),
-        "fast_wells": wells(True),
-        "hole_depth": sum(run_above(r, c) for r, c in holes),
-        "rows_with_holes": len({r for r, _ in holes}),
-        "diversity": len({s for s in steps if abs(s) <= 2}),
+        "wells": lambda: wells(False),
+        "fast_wells": lambda: wells(True),
+        "hole_depth": lambda: sum(run_above(r, c) for r, c in holes),
+        "rows_with_holes": lambda: len({r for r, _ in holes}),
+        "diversity": lambda: len({s for s in steps if abs(s) <= 2}),
+        "landing_height": lambda: after.landing,
+        "eroded_cells": lambda: after.eroded,
     }
-    if after is not None:
-        found |= {"landing_height": after.landing, "eroded_cells": after.eroded}
-    return np.concatenate([np.atleast_1d(np.asarray(found[n], float)) for n in names])
+    return np.concatenate([np.atleast_1d(np.asarray(found[name](), float)) for name in names])
 
 
 def choose(board, piece, names, weights, height):

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 
-from jaxes.checks import check_count, check_number, check_seed
+from jaxes.checks import check, check_count, check_number, check_seed
 from jaxes.cli import common
 from jaxes.config import files
 from jaxes.terminal import format_number, say
@@ -77,13 +77,13 @@ def _play(options: argparse.Namespace, console: Console) -> None:
     from jaxes.tetris import film
 
     check_count("--pieces", options.pieces)
-    check_number("--speed", options.speed, lambda speed: 0 < speed <= 50, "in (0, 50]")
+    check_number("--speed", options.speed, lambda speed: 0.1 <= speed <= 50, "in [0.1, 50]")
     check_seed("--seed", options.seed)
     controller = find(options.weights, options.height)
     frames = film.frames(controller, options.pieces, options.seed)
     last = None
     if options.output is not None:
-        film.check_output(options.output)
+        _check_output(options.output)
         played = list(frames)
         film.write_gif(played, options.output, options.speed)
         last = played[-1]
@@ -101,6 +101,12 @@ def _play(options: argparse.Namespace, console: Console) -> None:
         print(json.dumps({"lines": last.lines, "pieces": last.pieces, "over": last.over}))
 
 
+def _check_output(path: Path) -> None:
+    check("--output", str(path), path.suffix == ".gif", "a file that ends in .gif")
+    check("--output", str(path), path.parent.is_dir(), "in a folder that is there")
+    check("--output", str(path), not path.exists(), "a file that is not there yet")
+
+
 def _panel(frame: Any) -> Panel:
     from jaxes.tetris import draw
 
@@ -115,10 +121,14 @@ def find(weights: str, height: int | None) -> Any:
       ValueError: it is none of them, or a run of something else.
     """
     from jaxes import tetris
+    from jaxes.tetris.boards import check_size
+    from jaxes.tetris.published import checked
     from jaxes.training.start import of_run
 
+    rows = 20 if height is None else height
+    check_size(rows, 10, "--height", "--width")
     if weights in tetris.PUBLISHED:
-        return tetris.published(weights, height or 20)
+        return tetris.published(weights, rows)
     path = Path(weights)
     if path.is_dir():
         problem = files.read(files.config_of_run(path)).get("problem", {})
@@ -127,11 +137,12 @@ def find(weights: str, height: int | None) -> Any:
         features = problem["features"]
         controller = tetris.Controller.of(
             features if isinstance(features, str) else tuple(features),
-            height or problem["height"],
+            problem["height"] if height is None else height,
             problem["width"],
         )
-        return tetris.Weighted(controller, tuple(of_run(path).mean.tolist()))
+        mean = tuple(of_run(path, "--weights").mean.tolist())
+        return checked("--weights", tetris.Weighted(controller, mean))
     if not path.is_file():
         names = ", ".join(tetris.PUBLISHED)
         raise ValueError(f"--weights must be a file, a run, or one of {names}, got {weights!r}")
-    return tetris.read(path, height or 20)
+    return tetris.read(path, rows)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check_count
+from jaxes.checks import MAX_COUNT, check_count
 from jaxes.core import TEST, TRAIN, Evaluation, Population, Problem, Tests
 from jaxes.problems.numbering import Numbering, solutions
 from jaxes.rollouts.lanes import Jobs, rollout
@@ -17,9 +17,10 @@ from jaxes.tetris.controller import Controller, Features
 from jaxes.tetris.game import CAPPED, NO_NUMBER, Game
 from jaxes.tetris.games import MAX_PIECES
 from jaxes.tetris.games import width as width_for
+from jaxes.tetris.published import MAX_WEIGHT
 from jaxes.trials import vmapped_into_one_queue
 
-MAX_GAMES = 2**15  # of a member: sums of their lines are exact
+MAX_EPISODES = 2**15  # of a member: sums of their lines are exact
 
 
 class HParams(NamedTuple):
@@ -45,7 +46,7 @@ def tetris(
 
     Args:
       height: rows of the board, 4 to 26; 20 in most papers, 10 for quick games.
-      width: columns.
+      width: columns, 4 to 30.
       features: what a controller sees: a set of `jaxes.tetris.SETS` (`bertsekas`, `dellacherie`,
         `du`, `dt`, `dt_fast_wells`), names of `jaxes.tetris.FEATURES`, or a function
         `(board, placement) -> [F]` (see `jaxes.tetris.Board`).
@@ -68,10 +69,10 @@ def tetris(
     controller = Controller.of(features, height, width)
     most = MAX_PIECES if max_pieces is None else max_pieces
     for field, value, maximum in [
-        ("num_episodes", num_episodes, MAX_GAMES),
-        ("num_test_episodes", num_test_episodes, MAX_GAMES),
+        ("num_episodes", num_episodes, MAX_EPISODES),
+        ("num_test_episodes", num_test_episodes, MAX_EPISODES),
         ("max_pieces", most, MAX_PIECES),
-        ("num_lanes", 1 if num_lanes is None else num_lanes, MAX_GAMES),
+        ("num_lanes", 1 if num_lanes is None else num_lanes, MAX_COUNT),
     ]:
         check_count(field, value, maximum=maximum)
     simulation = game.simulation(controller, most)
@@ -108,8 +109,8 @@ def tetris(
 
 
 def _sound(weights: Array) -> Array:
-    """Vectors [M, F]; NaN as a whole where a number is not finite, so that no game is played."""
-    sound = jnp.all(jnp.isfinite(weights), axis=1, keepdims=True)
+    """Vectors [M, F]; NaN as a whole where a number is none or is huge: no game is played."""
+    sound = jnp.all(jnp.abs(weights) <= MAX_WEIGHT, axis=1, keepdims=True)
     return jnp.where(sound, weights, jnp.nan)
 
 
@@ -143,7 +144,7 @@ def _score(numbering: Numbering, games: Game, utilization: Array) -> Evaluation:
 
 
 def exact_mean(counts: Array) -> Array:
-    """The mean of int32 counts over the last axis, float32, rounded once: their sum, which int32
+    """The mean of int32 counts over the last axis, to float32's precision: their sum, which int32
     does not hold, is of two words."""
     high, low = jnp.sum(counts >> 16, axis=-1), jnp.sum(counts & 0xFFFF, axis=-1)
     high, low = high + (low >> 16), low & 0xFFFF

@@ -44,7 +44,7 @@ def run_blocks(
             lambda carry: (step(carry[0]), carry[1] + 1),
             (take(lanes, which), jnp.zeros((), jnp.int32)),
         )
-        return put(lanes, which, block), lane_steps + steps * size
+        return put(lanes, which, block), lane_steps + steps.astype(jnp.float32) * size
 
     def run_each_block(carry: Carry) -> Carry:
         lanes, lane_steps = carry

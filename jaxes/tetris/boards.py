@@ -48,19 +48,20 @@ class Board:
         return heights(self.columns)
 
 
-def check_size(height: int, width: int) -> None:
+def check_size(height: int, width: int, *fields: str) -> None:
     """Raises a ValueError for a board on which a piece or its bits have no room."""
-    why = " for a board on which every piece has room"
-    check_count("height", height, minimum=MIN_SIZE, maximum=MAX_HEIGHT, why=why)
-    check_count("width", width, minimum=MIN_SIZE, maximum=MAX_WIDTH, why=why)
+    why = ", so that pieces fit and a column fits a word"
+    bounds = ((height, MAX_HEIGHT), (width, MAX_WIDTH))
+    for field, (size, most) in zip(fields or ("height", "width"), bounds, strict=True):
+        check_count(field, size, minimum=MIN_SIZE, maximum=most, why=why)
 
 
 def board(rows: str | Sequence[str], height: int = 20) -> Board:
     """A board from a drawing.
 
     Args:
-      rows: from the bottom up, `X` for a full cell and `.` for an empty one; one string of lines
-        is read as it looks, from the top down.
+      rows: from the bottom up, `X` for a full cell and `.` for an empty one. One string of lines
+        is read as it looks, from the top down; one with `/` between rows from the bottom up.
       height: rows of the board; those that are not drawn are empty.
 
     Raises:
@@ -69,7 +70,10 @@ def board(rows: str | Sequence[str], height: int = 20) -> Board:
     Example:
       >>> jaxes.tetris.board(["XXX.", "X..."], height=10)
     """
-    lines = rows.split()[::-1] if isinstance(rows, str) else list(rows)
+    if isinstance(rows, str):
+        rows = rows.split("/") if "/" in rows else rows.split()[::-1]
+    check("rows", rows, isinstance(rows, Sequence), "strings of X and .")
+    lines = list(rows)
     drawn = bool(lines) and all(isinstance(line, str) and set(line) <= set("X.") for line in lines)
     check("rows", rows, drawn, "strings of X and .")
     check("rows", rows, len({len(line) for line in lines}) == 1, "rows of one length")

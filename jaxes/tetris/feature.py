@@ -158,15 +158,15 @@ def holes(x: Array) -> Array:
 
 
 def step(left: Array, right: Array) -> Array:
-    """A step from one height to the next, as a counter: four bits for each of -2 to 2, else 0."""
+    """A step from one height to the next, as a counter: six bits for each of -2 to 2, else 0."""
     place = right - left + 2
     counted = (place >= 0) & (place <= 4)
-    return jnp.where(counted, 1 << 4 * jnp.where(counted, place, 0), 0)
+    return jnp.where(counted, 1 << 6 * jnp.where(counted, place, 0), 0)
 
 
 def distinct(steps: Array) -> Array:
     """How many of the five counters in a sum of steps are not zero."""
-    return total([(steps >> 4 * i & 15 > 0).astype(jnp.int32) for i in range(5)])
+    return total([(steps >> 6 * i & 63 > 0).astype(jnp.int32) for i in range(5)])
 
 
 def total(terms: Sequence[Array]) -> Array:

@@ -14,7 +14,8 @@ from jaxes.tetris import game
 from jaxes.tetris.boards import Board, draw
 from jaxes.tetris.game import OVER, Game
 from jaxes.tetris.games import MAX_PIECES
-from jaxes.tetris.published import Weighted
+from jaxes.tetris.pieces import CELLS
+from jaxes.tetris.published import Weighted, checked
 
 CELL, LINE = 12, 1  # pixels of a cell and between cells
 GROUND, FULL = (24, 26, 32), (86, 182, 194)
@@ -33,10 +34,14 @@ def frames(controller: Weighted, max_pieces: int = MAX_PIECES, seed: int = 0) ->
     """A game from an empty board to its end, or to its last piece.
 
     Raises:
-      ValueError: a count or a seed out of range.
+      ValueError: a count or a seed out of range, or weights that do not fit.
     """
     check_count("max_pieces", max_pieces, maximum=MAX_PIECES)
     check_seed("seed", seed)
+    return _frames(checked("controller", controller), max_pieces, seed)
+
+
+def _frames(controller: Weighted, max_pieces: int, seed: int) -> Iterator[Frame]:
     weights = jnp.asarray(controller.weights, jnp.float32)[:, None]
     place = jax.jit(functools.partial(game.place, controller.controller, max_pieces))
     state = game.start(controller.controller, jax.random.key(seed)[None])
@@ -49,13 +54,6 @@ def frames(controller: Weighted, max_pieces: int = MAX_PIECES, seed: int = 0) ->
             board = Board(state.columns[:, 0], controller.controller.height)
             lines, pieces = int(played.lines[0]), int(played.pieces[0])
             yield Frame(board, lines, pieces, int(played.ended[0]) == OVER)
-
-
-def check_output(path: Path) -> None:
-    """Raises a ValueError where no new GIF can be written."""
-    check("--output", str(path), path.suffix == ".gif", "a file that ends in .gif")
-    check("--output", str(path), path.parent.is_dir(), "in a folder that is there")
-    check("--output", str(path), not path.exists(), "a file that is not there yet")
 
 
 def write_gif(film: Sequence[Frame], path: Path, frames_per_second: float = 10) -> None:
@@ -76,7 +74,8 @@ def write_gif(film: Sequence[Frame], path: Path, frames_per_second: float = 10) 
 def _pixels(board: Board) -> np.ndarray:
     """uint8 [rows, columns, 3], the board from the top down with the rows that a piece may end in
     above it."""
-    rows = draw(board).split()[-board.height :]
+    above = max(0, board.height + CELLS - len(draw(board).split()))
+    rows = ["." * board.columns.size] * above + draw(board).split()
     image = np.full((len(rows) * CELL, len(rows[0]) * CELL, 3), GROUND, np.uint8)
     for row, line in enumerate(rows):
         for column, mark in enumerate(line):

@@ -122,8 +122,9 @@ def place(
     given = (weights, state.columns, state.piece)
     found = choices(controller, *given, state.seen, running)
     judged = once(functools.partial(_judge, controller), *given, found.apart)
-    some = found.apart < NONE
-    better = some & (judged > state.score)
+    some, number = found.apart < NONE, functools.partial(_number, controller, state.piece)
+    tie = (judged == state.score) & (number(found.apart) < number(state.best))
+    better = some & ((judged > state.score) | tie)
     score = jnp.where(better, judged, state.score)
     best = jnp.where(better, found.apart, state.best)
 
@@ -133,7 +134,7 @@ def place(
     full = once(functools.partial(_full_rows, controller.height), after, over)
     placed = ~(some & found.others)
     ended = placed & (over | none)
-    pieces = game.pieces + placed
+    pieces = game.pieces + (placed & ~none)
     capped = placed & (pieces >= max_pieces) & ~ended
     game = Game(
         lines=game.lines + jnp.where(placed, count(full), 0),
@@ -145,20 +146,28 @@ def place(
     return jax.tree.map(functools.partial(jnp.where, placed), new, old), game, ended | capped
 
 
-def _where(controller: Controller, piece: Array, index: Array) -> tuple[Array, ...]:
-    """Of a placement, int32 [L]: its orientation's cells, four bits a column, and rows; its first
-    column; and its number among the piece's own, in which ties are broken."""
-    cells = height = column = number = jnp.zeros_like(index)
+def _number(controller: Controller, piece: Array, index: Array) -> Array:
+    """Of a placement, its number among the piece's own, int32 [L]: ties go to the least."""
+    number = jnp.full_like(index, NONE)
+    for slot, begin, end in slots(controller.width):
+        first = lookup((slot.number * controller.width).astype(np.int32), piece)
+        here = (index >= begin) & (index < end)
+        number = jnp.where(here, first + index - begin, number)
+    return number
+
+
+def _where(controller: Controller, piece: Array, index: Array) -> tuple[Array, Array, Array]:
+    """Of a placement, int32 [L]: its orientation's cells, four bits a column, and rows; and its
+    first column."""
+    cells = height = column = jnp.zeros_like(index)
     for slot, begin, end in slots(controller.width):
         shapes, here = slot.orientations(), (index >= begin) & (index < end)
         words = [sum(int(bits) << CELLS * j for j, bits in enumerate(s.cells)) for s in shapes]
-        first = lookup((slot.number * controller.width).astype(np.int32), piece)
         rows = lookup(np.array([s.height for s in shapes], np.int32), piece)
         cells = jnp.where(here, lookup(np.array(words, np.int32), piece), cells)
         height = jnp.where(here, rows, height)
         column = jnp.where(here, index - begin, column)
-        number = jnp.where(here, first + index - begin, number)
-    return cells, height, column, number
+    return cells, height, column
 
 
 def _drop(columns: Array, cells: Array, column: Array) -> tuple[list[Array], Array]:
@@ -184,7 +193,7 @@ def _judge(
     controller: Controller, weights: Array, columns: Array, piece: Array, index: Array
 ) -> Array:
     """The score of the board that a placement leaves, float32 [L]."""
-    cells, height, column, _ = _where(controller, piece, index)
+    cells, height, column = _where(controller, piece, index)
     after, lands = _drop(columns, cells, column)
     full = boards.full_rows(after, controller.height)
     in_full = full >> (lands + 1).astype(jnp.uint32)  # of the piece's rows
@@ -212,10 +221,10 @@ def _land(
     in one word: its cells (16 bits), rows below (5), first column (5), and, from bit 30 on, whether
     it ends the game, and whether there is none."""
     score = jnp.where(best < NONE, _judge(controller, weights, columns, piece, best), -jnp.inf)
-    number, number_apart = (_where(controller, piece, index)[3] for index in (best, best_apart))
-    tie = (score_apart == score) & (number_apart < number)
+    number = functools.partial(_number, controller, piece)
+    tie = (score_apart == score) & (number(best_apart) < number(best))
     index = jnp.where((score_apart > score) | tie, best_apart, best)
-    cells, height, column, _ = _where(controller, piece, index)
+    cells, height, column = _where(controller, piece, index)
     _, lands = _drop(columns, cells, column)
     over = lands + height > controller.height
     parts = (cells, lands << 16, column << 21, over.astype(jnp.int32) << 30)

@@ -17,7 +17,7 @@ from jaxes.rollouts.width import Width, suitable_lanes
 from jaxes.statistics import half_interval
 from jaxes.tetris import game
 from jaxes.tetris.game import CAPPED, Game
-from jaxes.tetris.published import Weighted
+from jaxes.tetris.published import Weighted, checked
 
 MAX_PIECES = 2**31 - 1  # of a game, which are counted in int32
 MAX_GAMES = 2**24
@@ -65,7 +65,7 @@ def score(
       seed: of the pieces.
 
     Raises:
-      ValueError: a count or a seed out of range.
+      ValueError: a count or a seed out of range, or not as many weights as features.
 
     Example:
       >>> jaxes.tetris.score(jaxes.tetris.published("dt10", height=10), 100).plain()
@@ -74,7 +74,7 @@ def score(
     check_count("num_games", num_games, maximum=MAX_GAMES)
     check_count("max_pieces", most, maximum=MAX_PIECES)
     check_seed("seed", seed)
-    play = player(controller, num_games, most)
+    play = player(checked("controller", controller), num_games, most)
     key = parallel.place(jax.random.key(seed))
     program = jax.jit(play).lower(key).compile()
     started = time.monotonic()

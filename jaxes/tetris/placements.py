@@ -37,7 +37,8 @@ from jaxes.tetris.feature import (
 from jaxes.tetris.pieces import SLOTS, Slot
 
 NONE = 255  # in the place of a placement's index, where there is none
-LOSING = np.float32(-3e38)  # the score of a placement that ends the game: taken only where all do
+# The score of a placement that ends the game, below all others: it is taken only where all do.
+LOSING = np.float32(-3e38)
 LEFT, RIGHT = 2, 6  # walls beside the board, as far as a placement's neighbors reach
 # Of controllers that see no more than these, all placements are one straight computation; of
 # others, which would make it too long a one, they are a loop.

@@ -2,11 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from jaxes.checks import check, check_name, is_number
+from jaxes.checks import check, check_name
 from jaxes.tetris.controller import Controller
 
 # Dellacherie's by hand (Fahey 2003), building controllers by cross-entropy (Thiery & Scherrer
@@ -19,6 +17,9 @@ PUBLISHED: dict[str, tuple[str, tuple[float, ...]]] = {
     ),
     "dt10": ("dt_fast_wells", (-2.18, 2.42, -2.17, -3.31, 0.95, -2.22, -0.81, -9.65, 1.27)),
 }
+
+
+MAX_WEIGHT = 1e30  # so that no sum leaves float32, or what stands for a placement that loses
 
 
 class Weighted(NamedTuple):
@@ -56,15 +57,28 @@ def read(path: str | Path, height: int = 20, width: int = 10) -> Weighted:
     features, weights = data["features"], data["weights"]
     features = tuple(features) if isinstance(features, list) else features
     check(f"{field}: features", features, isinstance(features, str | tuple), "a set, or names")
-    controller = Controller.of(features, height, width)
-    numbers = isinstance(weights, list) and all(is_number(weight) for weight in weights)
-    check(f"{field}: weights", weights, numbers and np.isfinite(weights).all(), "finite numbers")
-    check_weights(f"{field}: weights", controller, len(weights))
-    return Weighted(controller, tuple(map(float, weights)))
+    try:
+        controller = Controller.of(features, height, width)
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from error
+    numbers = isinstance(weights, list) and all(type(w) in (int, float) for w in weights)
+    check(f"{field}: weights", weights, numbers, "a list of numbers")
+    return checked(f"{field}: weights", Weighted(controller, tuple(weights)))
 
 
-def check_weights(field: str, controller: Controller, count: int) -> None:
-    """Raises a ValueError unless there are as many weights as features."""
-    sizes = ", ".join(f"{size} of {name}" for name, size in controller.sizes.items())
-    allowed = f"{controller.num_weights}: {sizes}"
-    check(field, count, count == controller.num_weights, allowed)
+def checked(field: str, controller: Any) -> Weighted:
+    """The same.
+
+    Raises:
+      ValueError: it is no `Weighted`, has not as many weights as features, or one beyond
+        `MAX_WEIGHT`.
+    """
+    made = isinstance(controller, Weighted)
+    check(field, controller, made, "a jaxes.tetris.Weighted, as jaxes.tetris.published makes")
+    judged, weights = controller
+    sizes = ", ".join(f"{size} of {name}" for name, size in judged.sizes.items())
+    allowed = f"{judged.num_weights}: {sizes}"
+    check(field, f"{len(weights)} numbers", len(weights) == judged.num_weights, allowed)
+    for weight in weights:
+        check(field, weight, abs(weight) <= MAX_WEIGHT, f"at most {MAX_WEIGHT:g} in size")
+    return controller

@@ -40,6 +40,7 @@ class RunResult(NamedTuple):
       num_test_episodes: the number of test episodes, of all.
       num_test_diverged: how many of them diverged: a reward, an observation or the return left the
         finite numbers.
+      num_test_truncated: how many were cut at their bound while they could have gone on.
       zero_policy_return: mean return of the policy with all parameters zero, likewise: what
         standing still gives.
       population_return: mean return of the last generation's members in their own episodes, NaN
@@ -70,6 +71,7 @@ class RunResult(NamedTuple):
     measures: dict[str, float]
     num_test_episodes: int
     num_test_diverged: int
+    num_test_truncated: int
     zero_policy_return: float
     population_return: float
     best_return: float
@@ -244,6 +246,7 @@ def make_rows(
             "test/return_std": tested["return_std"],
             "test/return_ci95": tested["return_ci95"],
             "test/diverged": tested["num_test_diverged"],
+            "test/truncated": tested["num_test_truncated"],
         }
         if tested["episode_length"] != 0:  # of a plain function's
             rows[-1]["test/episode_length"] = tested["episode_length"]
@@ -277,6 +280,7 @@ def summarize(tests: Tests) -> dict[str, Any]:
         "measures": measures,
         "num_test_episodes": returns.size,
         "num_test_diverged": int(returns.size - sound.sum()),
+        "num_test_truncated": int(np.sum(tests.truncated)),
     }
 
 

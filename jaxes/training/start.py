@@ -140,8 +140,8 @@ def _of_file(path: Path) -> Start:
     return Start(arrays["mean"], _statistics(arrays, "observations."))
 
 
-def of_run(directory: Path) -> Start:
-    """What a run's last checkpoint ends with.
+def of_run(directory: Path, field: str = "mean") -> Start:
+    """What a run's last checkpoint ends with; messages call it `field`.
 
     Raises:
       ValueError: there is none.
@@ -149,15 +149,15 @@ def of_run(directory: Path) -> Start:
     from jaxes.training.checkpoint import Checkpoints
 
     if not (directory / "checkpoints").is_dir():
-        raise ValueError(f"mean: {directory} is no run that has a checkpoint")
+        raise ValueError(f"{field}: {directory} is no run that has a checkpoint")
     checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
     latest = checkpoints.latest()
     if latest is None:
-        raise ValueError(f"mean: {directory} is no run that has a checkpoint")
+        raise ValueError(f"{field}: {directory} is no run that has a checkpoint")
     leaves = checkpoints.leaves(latest)
     checkpoints.close()
     if ".strategy.mean" not in leaves:
-        raise ValueError(f"mean: the checkpoint of {directory} has no .strategy.mean")
+        raise ValueError(f"{field}: the checkpoint of {directory} has no .strategy.mean")
     return Start(leaves[".strategy.mean"], _statistics(leaves, ".problem.observations."))
 
 

@@ -333,6 +333,7 @@ def test_a_run_of_tetris_is_scored_and_watched(capsys, tmp_path):
             ("score", "--weights", "du", "--height", 3),
             "height must be a whole number of at least 4",
         ),
+        (("score", "--weights", "du", "--height", 0), "--height must be a whole number"),
         (("score", "--weights", "du", "--games", 0), "--games must be"),
         (("score", "--weights", "du", "--max-pieces", 0), "--max-pieces must be"),
         (("score", "--weights", "w.json", "--seed", -1), "--seed must be"),

@@ -71,7 +71,7 @@ def test_members_play_games_of_their_own_and_tests_are_fresh():
     assert jnp.isnan(evaluate(jax.random.key(1), broken, ()).fitness).all()
 
 
-def test_means_of_counts_are_rounded_once():
+def test_means_of_counts_are_exact_to_rounding():
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 2**31 - 1, (3, 1000))
     exact = counts.astype(object).sum(axis=1) / 1000

@@ -43,12 +43,17 @@ def test_the_golden_board():
     np.testing.assert_array_equal(tetris.features(board, "bertsekas"), bertsekas)
 
 
+def test_a_board_is_drawn_in_three_ways():
+    assert (tetris.board("XX../X...").columns == tetris.board(["XX..", "X..."]).columns).all()
+    assert (tetris.board("X...\nXX..").columns == tetris.board(["XX..", "X..."]).columns).all()
+
+
 def test_wells_of_a_published_board():
     board = tetris.board(WELLS, height=10)
     np.testing.assert_array_equal(tetris.features(board, ["wells", "fast_wells"]), [20, 23])
 
 
-@pytest.mark.parametrize(("height", "width"), [(20, 10), (4, 4), (26, 13)])
+@pytest.mark.parametrize(("height", "width"), [(20, 10), (4, 4), (26, 13), (26, 30), (20, 17)])
 def test_features_are_those_of_the_slow_simulator(height, width):
     names = [name for name in tetris.FEATURES if name not in ("landing_height", "eroded_cells")]
     rng = np.random.default_rng(height)
@@ -110,10 +115,12 @@ def test_bad_input_is_one_clear_line(make, said):
         ("[1, 2]", "must be of the form"),
         ("{", "is no JSON"),
         ('{"features": "du", "weights": [1]}', "weights must be 8: 1 of landing_height"),
-        ('{"features": "du", "weights": [1, 2, 3, 4, 5, 6, 7, NaN]}', "finite numbers"),
+        ('{"features": "du", "weights": [1, 2, 3, 4, 5, 6, 7, NaN]}', "at most 1e.30 in size"),
         ('{"features": 3, "weights": [1]}', "a set, or names"),
         ('{"features": ["holes", 2], "weights": [1, 1]}', "got 2"),
-        ('{"features": "bertsekas", "weights": "many"}', "finite numbers"),
+        ('{"features": ["holes"], "weights": [true]}', "a list of numbers"),
+        ('{"features": ["holes"], "weights": [1e39]}', "at most 1e.30 in size"),
+        ('{"features": "bertsekas", "weights": "many"}', "a list of numbers"),
     ],
 )
 def test_a_file_that_holds_no_controller_is_refused(tmp_path, text, said):
