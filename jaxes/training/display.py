@@ -95,4 +95,6 @@ def describe_tests(tested: Mapping[str, Any]) -> str:
             said.append(f"{value:.0%} of it for being alive")
         elif not name.startswith("alive_"):
             said.append(f"{name} {format_number(value)}")
+    if tested["num_test_truncated"]:
+        said.append(f"{tested['num_test_truncated']} cut at their bound")
     return ", ".join(said)

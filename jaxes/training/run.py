@@ -244,11 +244,11 @@ def make_rows(
         rows[-1] |= {
             "test/return_mean": tested["return_mean"],
             "test/return_std": tested["return_std"],
-            "test/return_ci95": tested["return_ci95"],
             "test/diverged": tested["num_test_diverged"],
-            "test/truncated": tested["num_test_truncated"],
         }
         if tested["episode_length"] != 0:  # of a plain function's
+            rows[-1]["test/return_ci95"] = tested["return_ci95"]
+            rows[-1]["test/truncated"] = tested["num_test_truncated"]
             rows[-1]["test/episode_length"] = tested["episode_length"]
         rows[-1] |= {f"test/{name}": value for name, value in tested["measures"].items()}
     return rows
