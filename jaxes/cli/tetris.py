@@ -134,12 +134,8 @@ def find(weights: str, height: int | None) -> Any:
         problem = files.read(files.config_of_run(path)).get("problem", {})
         if problem.get("name") != "tetris":
             raise ValueError(f"--weights: {weights} is no run of Tetris")
-        features = problem["features"]
-        controller = tetris.Controller.of(
-            features if isinstance(features, str) else tuple(features),
-            problem["height"] if height is None else height,
-            problem["width"],
-        )
+        rows = problem["height"] if height is None else height
+        controller = tetris.Controller.of(problem["features"], rows, problem["width"])
         mean = tuple(of_run(path, "--weights").mean.tolist())
         return checked("--weights", tetris.Weighted(controller, mean))
     if not path.is_file():

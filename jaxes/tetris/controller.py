@@ -33,7 +33,7 @@ class Controller:
     width: int
 
     @classmethod
-    def of(cls, features: Features, height: int, width: int) -> "Controller":
+    def of(cls, features: Features | list[str], height: int, width: int) -> "Controller":
         """From the name of a set, names of features, or a function.
 
         Raises:
@@ -111,7 +111,9 @@ class Controller:
         return total(terms)
 
 
-def features(board: Board, names: Features, placement: Placement | None = None) -> Array:
+def features(
+    board: Board, names: Features | list[str], placement: Placement | None = None
+) -> Array:
     """The features of one board, float32 [F].
 
     Args:
@@ -126,7 +128,6 @@ def features(board: Board, names: Features, placement: Placement | None = None) 
       >>> jaxes.tetris.features(jaxes.tetris.board(["XX.X", "X..."]), ["holes", "wells"])
     """
     check("board", board, isinstance(board, Board), "made by jaxes.tetris.board")
-    names = tuple(names) if isinstance(names, list) else names
     controller = Controller.of(names, board.height, board.columns.size)
     of_placement = [name for name in controller.names if name in PLACEMENT]
     if placement is None:

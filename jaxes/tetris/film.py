@@ -74,8 +74,7 @@ def write_gif(film: Sequence[Frame], path: Path, frames_per_second: float = 10) 
 def _pixels(board: Board) -> np.ndarray:
     """uint8 [rows, columns, 3], the board from the top down with the rows that a piece may end in
     above it."""
-    above = max(0, board.height + CELLS - len(draw(board).split()))
-    rows = ["." * board.columns.size] * above + draw(board).split()
+    rows = draw(Board(board.columns, board.height + CELLS)).split()
     image = np.full((len(rows) * CELL, len(rows[0]) * CELL, 3), GROUND, np.uint8)
     for row, line in enumerate(rows):
         for column, mark in enumerate(line):

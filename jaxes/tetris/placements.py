@@ -78,25 +78,26 @@ def choices(
       seen: int32 [L], the index up to which placements have been judged apart; -1 for none.
       running: see `apart`.
     """
-    found = apart(
-        running, functools.partial(_packed, controller), weights, columns, piece, seen, running
-    )
+
+    def packed() -> Array:
+        """In one word, since XLA would compute all of it for each of several results."""
+        best, words = _judged(controller, weights, columns, piece, running)
+        first, others = _first_beyond(controller.width, words, seen)
+        return best | first << 8 | others.astype(jnp.int32) << 16
+
+    found = apart(running, packed)
     return Choices(found & 255, found >> 8 & 255, found >> 16 > 0)
 
 
-def _packed(
-    controller: Controller,
-    weights: Array,
-    columns: Array,
-    piece: Array,
-    seen: Array,
-    running: Array,
-) -> Array:
-    """`Choices` in one word, since XLA would compute all of it for each of several results."""
+def _judged(
+    controller: Controller, weights: Array, columns: Array, piece: Array, running: Array
+) -> tuple[Array, list[Array]]:
+    """The index of the best placement that need not be judged apart, and slot by slot those that
+    must be, as bits of a word: [L]."""
     short = not callable(controller.features) and {*controller.names} <= SHORT
     before = _Before.of(controller, weights, columns)
     if not short:
-        before = apart(running, lambda: before.stacked())
+        before = apart(running, before.stacked)
     best, number = jnp.full(piece.shape, -jnp.inf), jnp.full_like(piece, NONE)
     index, words = number, []
     for slot, begin, _ in slots(controller.width):
@@ -109,16 +110,22 @@ def _packed(
         best, number = jnp.where(better, score, best), jnp.where(better, n, number)
         index = jnp.where(better, begin + column, index)
         words.append(jnp.where(shape.columns > 0, word, 0))
-    first, others = jnp.full_like(piece, NONE), jnp.zeros(piece.shape, bool)
-    for (_, begin, end), word in zip(slots(controller.width), words, strict=True):
-        # The bits beyond the one seen; all where it lies in an earlier slot, none in a later.
+    return index, words
+
+
+def _first_beyond(width: int, words: list[Array], seen: Array) -> tuple[Array, Array]:
+    """Of the placements that these bits stand for, slot by slot, the index of the first beyond the
+    one seen, or `NONE`, and whether more come after it: [L]."""
+    first, others = jnp.full_like(seen, NONE), jnp.zeros(seen.shape, bool)
+    for (_, begin, end), word in zip(slots(width), words, strict=True):
+        # All bits where the one seen lies in an earlier slot, none where in a later.
         unseen = jnp.clip(seen + 1 - begin, 0, 31).astype(jnp.uint32)
-        word = jnp.where(seen + 1 < end, word >> unseen << unseen, 0)
-        lowest = word & (~word + 1)
-        others = others | jnp.where(first == NONE, word != lowest, word > 0)
-        here = (first == NONE) & (word > 0)
+        left = jnp.where(seen + 1 < end, word >> unseen << unseen, 0)
+        lowest = left & (~left + 1)
+        others = others | jnp.where(first == NONE, left != lowest, left > 0)
+        here = (first == NONE) & (left > 0)
         first = jnp.where(here, begin + boards.heights(lowest), first)
-    return index | first << 8 | others.astype(jnp.int32) << 16
+    return first, others
 
 
 def slots(width: int) -> list[tuple[Slot, int, int]]:
@@ -278,8 +285,11 @@ def _best_of(
         )
 
     count = controller.width - slot.narrow + 1
-    nothing = jnp.full(limit.shape, -jnp.inf), jnp.full(limit.shape, NONE), jnp.zeros_like(limit)
-    so_far = (nothing[0], nothing[1].astype(jnp.int32), nothing[2].astype(jnp.uint32))
+    so_far = (
+        jnp.full(limit.shape, -jnp.inf),
+        jnp.full(limit.shape, NONE, jnp.int32),
+        jnp.zeros(limit.shape, jnp.uint32),
+    )
     if not short:
         return jax.lax.fori_loop(0, count, consider, so_far)
     for column in range(count):

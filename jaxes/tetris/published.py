@@ -55,8 +55,7 @@ def read(path: str | Path, height: int = 20, width: int = 10) -> Weighted:
     form = 'of the form {"features": SET or [names...], "weights": [...]}'
     check(field, data, isinstance(data, dict) and data.keys() == {"features", "weights"}, form)
     features, weights = data["features"], data["weights"]
-    features = tuple(features) if isinstance(features, list) else features
-    check(f"{field}: features", features, isinstance(features, str | tuple), "a set, or names")
+    check(f"{field}: features", features, isinstance(features, str | list), "a set, or names")
     try:
         controller = Controller.of(features, height, width)
     except ValueError as error:
