@@ -1,7 +1,16 @@
 """jaxes: evolution strategies on accelerators, in JAX. Start reading in `jaxes/core.py`."""
 
 from jaxes import clock as clock  # first: it reads the time
-from jaxes import environments, gaussian, optimizers, policies, problems, tetris, weights
+from jaxes import (
+    environments,
+    gaussian,
+    optimizers,
+    planning,
+    policies,
+    problems,
+    tetris,
+    weights,
+)
 from jaxes.config import evaluate
 from jaxes.core import (
     Evaluation,
@@ -18,6 +27,7 @@ from jaxes.core import (
 from jaxes.environments import Environment
 from jaxes.optimize import SearchResult, Termination, maximize, minimize
 from jaxes.parallel import guard_reductions, make_mesh, use_cpu_devices
+from jaxes.planning import control
 from jaxes.strategies import STRATEGIES
 from jaxes.strategies.ars import ars
 from jaxes.strategies.cem import cem
@@ -31,7 +41,7 @@ from jaxes.strategies.sep_cma_es import sep_cma_es
 from jaxes.strategies.snes import snes
 from jaxes.strategies.xnes import xnes
 from jaxes.sweeps import Halving, SweepResult, sweep
-from jaxes.training import RunResult, train
+from jaxes.training import RunResult, learn_to_control, train
 
 __version__ = "0.1.0"
 
@@ -55,11 +65,13 @@ __all__ = [
     "ars",
     "cem",
     "cma_es",
+    "control",
     "environments",
     "evaluate",
     "gaussian",
     "genetic",
     "init",
+    "learn_to_control",
     "lm_ma_es",
     "make_mesh",
     "make_update_step",
@@ -70,6 +82,7 @@ __all__ = [
     "optimizers",
     "pgpe",
     "plain_cma",
+    "planning",
     "policies",
     "problems",
     "run",

@@ -47,6 +47,9 @@ CPU_FLAGS = {
     # A device waits for the one with the longest episodes; XLA would end the process after 40 s.
     "xla_cpu_collective_call_terminate_timeout_seconds": "1000000",
     REDUCTIONS_FLAG: "",
+    # Loops over at most so many bytes become one kernel, as those of a planner: twice as fast as a
+    # kernel an operation. XLA's own bound is 1,024.
+    "xla_backend_extra_options": "xla_cpu_small_while_loop_byte_threshold=100000",
 }
 if platform.machine() in ("x86_64", "AMD64"):
     # Instructions without a fused multiply-add, because where the compiler fuses depends on shapes.

@@ -29,11 +29,13 @@ class Search(NamedTuple):
       fitness_fn: `(solution [D]) -> fitness []`, jittable; maximized, NaN ranks worst.
       size: int32 `[]`, traced: only so many first members are evaluated, where `strategy` makes
         nothing of the others (see `jaxes.optimize.programs`); None where all are.
+      chunk_size: members that are evaluated at once.
     """
 
     strategy: Strategy
     fitness_fn: Callable[[Array], Any]
     size: Array | None = None
+    chunk_size: int = CHUNK_SIZE
 
 
 class SearchState(NamedTuple):
@@ -84,7 +86,7 @@ def advance(search: Search, key: Array, state: SearchState) -> tuple[SearchState
       ...     lambda state, key: advance(search, key, state), begin(search, jnp.zeros(10)), keys
       ... )
     """
-    strategy, fitness_fn, size = search
+    strategy, fitness_fn, size, chunk_size = search
     check_scalar("fitness_fn", fitness_fn, state.best)
     population = Population(strategy.ask, key, state.strategy, strategy.population_size)
 
@@ -93,7 +95,7 @@ def advance(search: Search, key: Array, state: SearchState) -> tuple[SearchState
 
     # Not divided among devices: each may be at another step of another episode.
     if size is None:
-        fitness = evaluate_in_chunks(fn, population, divide=False)
+        fitness = evaluate_in_chunks(fn, population, divide=False, chunk_size=chunk_size)
     else:
         fitness = evaluate_first(fn, population, size)
     state = told(strategy, key, state, fitness, lambda member: population(member[None])[0])
@@ -138,7 +140,10 @@ def check_scalar(field: str, fn: Callable[[Array], Any], x: Any) -> None:
 
 
 def evaluate_in_chunks(
-    fn: Callable[[Array], Array], population: Population, divide: bool = True
+    fn: Callable[[Array], Array],
+    population: Population,
+    divide: bool = True,
+    chunk_size: int = CHUNK_SIZE,
 ) -> Array:
     """`fn` of each member: `[N]`, never holding more than a chunk of the population.
 
@@ -148,7 +153,7 @@ def evaluate_in_chunks(
     def chunk(members: Array) -> Array:
         return jax.vmap(fn)(population(members))
 
-    size = min(population.size, CHUNK_SIZE)
+    size = min(population.size, chunk_size)
     members = jnp.arange(population.size, dtype=jnp.int32)
     whole = population.size - population.size % size
     chunks = members[:whole].reshape(-1, size)

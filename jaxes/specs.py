@@ -57,6 +57,16 @@ def of_strategy(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "population_size": arguments.pop("population_size"), name: arguments}
 
 
+def of_planner(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Of a planner: its arguments, among them its strategy's and its objective's specs."""
+    return arguments
+
+
+def of_model(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Of a model: `{"name": ..., **arguments}` without the environment, a section of its own."""
+    return named(name, {field: x for field, x in arguments.items() if field != "environment"})
+
+
 def recorded(
     shape: Shape = named, name: str | None = None
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:

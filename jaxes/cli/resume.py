@@ -1,4 +1,4 @@
-"""`jaxes resume RUN`: a run or a sweep goes on from its checkpoints."""
+"""`jaxes resume RUN`: a run, a sweep or trials of a planner go on from its checkpoints."""
 
 import argparse
 from pathlib import Path
@@ -7,9 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from jaxes.cli import common
+from jaxes.cli.plan import plan
 from jaxes.cli.sweep import sweep
 from jaxes.cli.train import train
 from jaxes.config import files
+from jaxes.config.plan import load as load_plan
 from jaxes.config.run import load
 from jaxes.config.sweep import load as load_sweep
 from jaxes.sweeps.table import renew
@@ -26,8 +28,11 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     path = files.config_of_run(options.run)
-    if "sweep" in files.read(path):
+    sections = files.read(path)
+    if "sweep" in sections:
         sweep(load_sweep(path), options.run, options, console, resume=True)
+    elif "planner" in sections:
+        plan(load_plan(path), options.run, options, console, resume=True)
     else:
         result = train(load(path), options.run, options, console, resume=True)
         whole, name = sweep_of(options.run), options.run.absolute().name

@@ -5,31 +5,25 @@ The models are generated from the signatures of the factories (`jaxes.environmen
 every option and default stands in one place.
 """
 
-import contextlib
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, create_model
+from pydantic import create_model
 
 from jaxes import environments
-from jaxes.config.files import ConfigError, config_of_run, read, suggest
+from jaxes.config import parts
+from jaxes.config.files import ConfigError, config_of_run, read
 from jaxes.config.sections import Section, section_of, validate
 from jaxes.core import Problem, Strategy
 from jaxes.policies import POLICIES
 from jaxes.problems import PROBLEMS, policy_search
-from jaxes.strategies import STRATEGIES
 from jaxes.training.evaluate import Choice, evaluate_run
 from jaxes.training.run import RunResult
 from jaxes.training.schedule import Schedule
+from jaxes.training.shell import check_settings
 from jaxes.training.start import path_of
-from jaxes.training.train import check_settings, train
-
-# Of fields that another section's factory may refuse: it learns more when it sees the whole.
-OWNERS = {"population_size": "strategy", "env_name": "environment"}
-SECTIONS = ("environment", "policy")  # which are objects to the factories that get them
+from jaxes.training.train import train
 
 
 class Setup(NamedTuple):
@@ -52,6 +46,8 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> "Config":
             f"sweep: {path} describes a sweep: run it with `jaxes sweep`, or take one of its "
             "trials, such as trials/0000 in its directory"
         )
+    if "planner" in data:
+        raise ConfigError(f"planner: {path} describes planning: run it with `jaxes plan`")
     return Config(data)
 
 
@@ -85,29 +81,23 @@ class Config:
           ConfigError: a factory refuses a value.
         """
         model = self._model
-        name = model.strategy.name
-        with _in_section(f"strategy.{name}"):
-            strategy = STRATEGIES[name](
-                model.strategy.population_size, **_arguments(getattr(model.strategy, name))
-            )
+        strategy = parts.make_strategy(model.strategy)
         problem = problem or self._build_problem()
-        training = _arguments(model.training)
-        with _in_section("training"):
+        training = parts.arguments(model.training)
+        with parts.in_section("training"):
             check_settings(Schedule.of(training), training["seed"], training["loggers"])
         return Setup(problem, strategy, training)
 
     def _build_problem(self) -> Problem:
         model = self._model
         if not hasattr(model, "environment"):
-            with _in_section("problem"):
-                return PROBLEMS[model.problem.name](**_arguments(model.problem))
-        with _in_section("environment"):
-            make = environments.find(model.environment.name)
-            environment = make(**_arguments(model.environment))
-        with _in_section("policy"):
-            policy = POLICIES[model.policy.name](**_arguments(model.policy))
-        with _in_section("problem", environment.name):
-            return policy_search(environment, policy, **_arguments(model.problem))
+            with parts.in_section("problem"):
+                return PROBLEMS[model.problem.name](**parts.arguments(model.problem))
+        environment = parts.make_environment(model.environment)
+        with parts.in_section("policy"):
+            policy = POLICIES[model.policy.name](**parts.arguments(model.policy))
+        with parts.in_section("problem", environment.name):
+            return policy_search(environment, policy, **parts.arguments(model.problem))
 
 
 def evaluate(
@@ -160,18 +150,7 @@ def _config_model(data: dict[str, Any]) -> type[Section]:
     """
     _refuse_old_form(data)
     sections = _policy_search(data) if "environment" in data else _plain_problem(data)
-    chosen = _name(data, "strategy", STRATEGIES)
-    settings: dict[str, Any] = {}
-    for name, factory in STRATEGIES.items():
-        model = section_of(factory, omit=("population_size",))
-        settings[name] = (model, model()) if name == chosen else (model | None, None)
-    strategy = create_model(
-        "strategy",
-        __base__=Section,
-        name=(str, ...),
-        population_size=(int, ...),
-        **settings,
-    )
+    strategy = parts.strategy_section(data)
     training = section_of(train, omit=("run_dir", "resume", "config"))
     return create_model(
         "config", __base__=Section, **sections, strategy=(strategy, ...), training=(training, ...)
@@ -180,15 +159,14 @@ def _config_model(data: dict[str, Any]) -> type[Section]:
 
 def _policy_search(data: dict[str, Any]) -> dict[str, Any]:
     """The sections `environment`, `problem` and `policy`."""
-    names = {name: name for name in environments.names()}
-    environment = section_of(environments.find(_name(data, "environment", names)), name=(str, ...))
+    environment = parts.environment_section(data)
     problem = data.setdefault("problem", {})
     if isinstance(problem, dict) and "name" in problem:
         raise ConfigError(
             f"problem.name: stands for a problem without an environment, got {problem['name']!r} "
             f"beside environment.name: {data['environment']['name']}"
         )
-    policy = _named_section(data, "policy", POLICIES, default="mlp")
+    policy = parts.named_section(data, "policy", POLICIES, default="mlp")
     kinds = {"environment": environment, "problem": section_of(policy_search), "policy": policy}
     _refuse_elsewhere(data, kinds)
     return {name: (kind, ...) for name, kind in kinds.items()}
@@ -213,7 +191,7 @@ def _plain_problem(data: dict[str, Any]) -> dict[str, Any]:
             f"problem without one; allowed: {', '.join(environments.names())}, and for "
             f"problem.name: {', '.join(PROBLEMS)}"
         )
-    model = _named_section(data, "problem", PROBLEMS)
+    model = parts.named_section(data, "problem", PROBLEMS)
     if "policy" in data:
         raise ConfigError(f"policy: the problem {problem['name']!r} takes no policy")
     return {"problem": (model, ...)}
@@ -234,45 +212,3 @@ def _refuse_old_form(data: dict[str, Any]) -> None:
         )
     if "alive_bonus" in problem:
         raise ConfigError("problem.alive_bonus: is called problem.alive_penalty now")
-
-
-def _named_section(
-    data: dict[str, Any], section: str, factories: Mapping[str, Callable], default: str = ""
-) -> type[Section]:
-    """The model of the factory that a section chooses by its field `name`."""
-    if default and isinstance(data.setdefault(section, {}), dict):
-        data[section].setdefault("name", default)
-    return section_of(factories[_name(data, section, factories)], name=(str, ...))
-
-
-def _name(data: dict[str, Any], section: str, allowed: Mapping[str, Any]) -> str:
-    content = data.get(section)
-    if not isinstance(content, dict):
-        given = f", got {content!r}" if section in data else ""
-        raise ConfigError(f"{section}: a section with the field `name` is required{given}")
-    name = content.get("name")
-    if name is None:
-        raise ConfigError(f"{section}.name: required{suggest('', list(allowed))}")
-    if not isinstance(name, str) or name not in allowed:
-        raise ConfigError(f"{section}.name: unknown value {name!r}{suggest(name, list(allowed))}")
-    return name
-
-
-def _arguments(section: BaseModel) -> dict[str, Any]:
-    return {name: value for name, value in section if name != "name"}
-
-
-@contextlib.contextmanager
-def _in_section(section: str, environment: str = "environment") -> Iterator[None]:
-    """Turns a factory's ValueError, which begins with a field, or the name of its environment, into
-    a ConfigError with its path."""
-    try:
-        yield
-    except ValueError as error:
-        field = re.split(r"\W", str(error))[0]
-        if field in SECTIONS:
-            raise ConfigError(str(error)) from error
-        if str(error).startswith(f"{environment}: "):
-            raise ConfigError(f"environment: {error}") from error
-        owner = OWNERS.get(field, section)
-        raise ConfigError(f"{owner}.{error}") from error

@@ -1,4 +1,5 @@
-"""Environments by name: Brax's, gymnax's, Playground's, and those of installed packages.
+"""Environments by name: Brax's, gymnax's, Playground's, two of jaxes' own, and those of installed
+packages.
 
 A package offers its own by an entry point of the group `jaxes.environments`, a function that
 returns an `Environment`; its arguments are the fields of a config's section `environment`:
@@ -18,7 +19,9 @@ from typing import Any
 from jaxes.checks import check, check_name, failing
 from jaxes.environments.base import Environment, EnvState, observation_size
 from jaxes.environments.brax_envs import BRAX_ENVIRONMENTS, brax
+from jaxes.environments.cartpole import continuous_cartpole
 from jaxes.environments.gymnax_envs import gymnax
+from jaxes.environments.pendulum import pendulum
 from jaxes.environments.playground_envs import playground
 from jaxes.specs import recorded
 
@@ -27,6 +30,8 @@ ENVIRONMENTS: dict[str, Callable[..., Environment]] = {
     "brax": brax,
     "gymnax": gymnax,
     "playground": playground,
+    "continuous_cartpole": continuous_cartpole,
+    "pendulum": pendulum,
 }
 
 
@@ -84,9 +89,11 @@ __all__ = [
     "EnvState",
     "Environment",
     "brax",
+    "continuous_cartpole",
     "find",
     "gymnax",
     "names",
     "observation_size",
+    "pendulum",
     "playground",
 ]

@@ -31,6 +31,15 @@ class Environment(NamedTuple):
         state, such as a distance covered, or
       summed: over their steps, if it is named here. `alive_reward`, the part of the reward that
         being alive gives, is told as a share of the return.
+      with_key: `(env_state, key) -> env_state`, the same state whose further noise is drawn from
+        this key; given where the state holds a key. A planner replaces it, so as not to foresee
+        the noise.
+      reward_fn: `(observation [O], action, next_observation [O]) -> reward []`, given where the
+        reward is a function of what is seen: who learns the physics need not learn it. The
+        observations are those that `step` returns, as a vector where they are none; the action is
+        the one that `step` is given.
+      done_fn: `(next_observation [O]) -> done bool []`, likewise whether the episode ends there. An
+        end that is not seen, such as a time limit, is left to `step`.
       spec: what a config says of it, or None (see `jaxes.specs`).
     """
 
@@ -41,6 +50,9 @@ class Environment(NamedTuple):
     num_actions: int | None = None
     measure: Callable[[EnvState], Mapping[str, Array]] | None = None
     summed: tuple[str, ...] = ()
+    with_key: Callable[[EnvState, Array], EnvState] | None = None
+    reward_fn: Callable[[Array, Array, Array], Array] | None = None
+    done_fn: Callable[[Array], Array] | None = None
     spec: Mapping[str, Any] | None = None
 
     @property
@@ -62,29 +74,64 @@ def flat(observation: Any) -> Array:
 def tidied(environment: Environment) -> Environment:
     """The same physics with one vector of floats as observation, a float as reward and a bool as
     done, whatever numbers they are: a dict, an image, integers, 0.0 and 1.0 for `done`. It is the
-    environment itself where it is tidy."""
+    environment itself where it is tidy.
+
+    `reward_fn` and `done_fn` are given that vector before and after; what they return is made a
+    float and a bool too.
+    """
     env_state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
     outputs = jnp.zeros(environment.num_outputs)
     action = jax.eval_shape(environment.action, outputs)
     *_, reward, done = jax.eval_shape(environment.step, env_state, action)
-    vector = jax.tree_util.all_leaves([observation]) and observation.ndim == 1
-    vector = vector and jnp.issubdtype(observation.dtype, jnp.floating)
-    if vector and jnp.issubdtype(reward.dtype, jnp.floating) and done.dtype == bool:
+    rewards, ends = [reward], [done]
+    seen = jax.eval_shape(_as_vector, observation)
+    if environment.reward_fn is not None:
+        rewards.append(jax.eval_shape(environment.reward_fn, seen, action, seen))
+    if environment.done_fn is not None:
+        ends.append(jax.eval_shape(environment.done_fn, seen))
+    floats = all(jnp.issubdtype(each.dtype, jnp.floating) for each in rewards)
+    if _is_vector(observation) and floats and all(each.dtype == bool for each in ends):
         return environment
-    as_vector = (lambda x: x) if vector else flat
 
     def reset(key: Array) -> tuple[EnvState, Array]:
         env_state, observation = environment.reset(key)
-        return env_state, as_vector(observation)
+        return env_state, _as_vector(observation)
 
     def step(env_state: EnvState, action: Array) -> tuple[EnvState, Array, Array, Array]:
         env_state, observation, reward, done = environment.step(env_state, action)
-        reward, done = jnp.asarray(reward), jnp.asarray(done)
-        if not jnp.issubdtype(reward.dtype, jnp.floating):
-            reward = reward.astype(jnp.float32)
-        return env_state, as_vector(observation), reward, done.astype(bool)
+        return env_state, _as_vector(observation), _as_float(reward), _as_bool(done)
 
-    return environment._replace(reset=reset, step=step)
+    return environment._replace(
+        reset=reset,
+        step=step,
+        reward_fn=_then(environment.reward_fn, _as_float),
+        done_fn=_then(environment.done_fn, _as_bool),
+    )
+
+
+def _is_vector(observation: Any) -> bool:
+    if not jax.tree_util.all_leaves([observation]) or np.ndim(observation) != 1:
+        return False
+    return jnp.issubdtype(observation.dtype, jnp.floating)
+
+
+def _as_vector(observation: Any) -> Array:
+    return observation if _is_vector(observation) else flat(observation)
+
+
+def _as_float(reward: Any) -> Array:
+    reward = jnp.asarray(reward)
+    floating = jnp.issubdtype(reward.dtype, jnp.floating)
+    return reward if floating else reward.astype(jnp.float32)
+
+
+def _as_bool(done: Any) -> Array:
+    return jnp.asarray(done).astype(bool)
+
+
+def _then(fn: Callable | None, convert: Callable[[Any], Array]) -> Callable | None:
+    """What `convert` makes of what the function, if there is one, returns."""
+    return fn and (lambda *arguments: convert(fn(*arguments)))
 
 
 def observation_size(environment: Environment) -> int:
@@ -116,8 +163,8 @@ def observation_size(environment: Environment) -> int:
         same = kinds(before) == kinds(now)
         check(f"{name}: step's {part}", show(now), same, f"like reset's, {show(before)}")
     for part, value, allowed in (("reward", reward, "a float"), ("done", done, "a bool")):
-        ok = is_number(value) and np.shape(value) == ()
-        check(f"{name}: step's {part}", show(value), ok, f"[], {allowed}")
+        _check_one_number(f"{name}: step's {part}", value, allowed)
+    _check_optional(environment, env_state, jax.eval_shape(_as_vector, observation), action)
     if environment.measure is not None:
         found = _trace(f"{name}: measure(env_state)", environment.measure, new_state)
         numbers = isinstance(found, Mapping) and all(
@@ -144,6 +191,26 @@ def _check_actions(environment: Environment) -> None:
     check(fields, given, len(counts) == 1, "given, one of them")
     for field, count in counts.items():
         check_count(f"{environment.name}: {field}", count)
+
+
+def _check_optional(environment: Environment, env_state: Any, seen: Any, action: Any) -> None:
+    """Of `with_key`, `reward_fn` and `done_fn` those that are there; `seen` is an observation."""
+    if environment.with_key is not None:
+        what = f"{environment.name}: with_key(env_state, key)"
+        now = _trace(what, environment.with_key, env_state, jax.random.key(0))
+        same = kinds(env_state) == kinds(now)
+        check(what, show(now), same, f"a state like reset's, {show(env_state)}")
+    if environment.reward_fn is not None:
+        what = f"{environment.name}: reward_fn(observation, action, next_observation)"
+        value = _trace(what, environment.reward_fn, seen, action, seen)
+        _check_one_number(what, value, "a float")
+    if environment.done_fn is not None:
+        what = f"{environment.name}: done_fn(next_observation)"
+        _check_one_number(what, _trace(what, environment.done_fn, seen), "a bool")
+
+
+def _check_one_number(what: str, value: Any, allowed: str) -> None:
+    check(what, show(value), is_number(value) and np.shape(value) == (), f"[], {allowed}")
 
 
 def _trace(what: str, fn: Callable, *arguments: Any) -> Any:

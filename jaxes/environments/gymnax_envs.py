@@ -74,12 +74,17 @@ def gymnax(env_name: str, env_params: Mapping[str, Any] | None = None) -> Enviro
         reward = jnp.asarray(reward, jnp.float32)
         return (_strong(env_state), episode_key), flat(observation), reward, done
 
+    def with_key(state: tuple[Any, Array], key: Array) -> tuple[Any, Array]:
+        env_state, _ = state
+        return env_state, key
+
     return Environment(
         reset,
         step,
         action_size=None if discrete else math.prod(space.shape),
         name=f"env_name {env_name!r} of gymnax",
         num_actions=int(space.n) if discrete else None,
+        with_key=with_key,
     )
 
 

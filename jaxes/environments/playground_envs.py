@@ -61,4 +61,10 @@ def playground(env_name: str, implementation: Implementation | None = None) -> E
         state = env.step(state, action)
         return state, state.obs, state.reward.astype(jnp.float32), state.done.astype(bool)
 
-    return Environment(reset, step, env.action_size, f"env_name {env_name!r} of Playground")
+    def with_key(state: Any, key: Array) -> Any:
+        # Playground keeps the key of `reset` here, in the form that it was given, and draws from
+        # nothing else; a state without it has no noise to come.
+        return state.replace(info={**state.info, "rng": key}) if "rng" in state.info else state
+
+    name = f"env_name {env_name!r} of Playground"
+    return Environment(reset, step, env.action_size, name, with_key=with_key)

@@ -26,7 +26,7 @@ from jaxes.optimize.task import Task
 from jaxes.specs import spec_of
 from jaxes.strategies.cma_es import cma_es
 from jaxes.training.directory import check_same, open_run_dir
-from jaxes.training.train import check_shell
+from jaxes.training.shell import check_shell
 
 
 def maximize(

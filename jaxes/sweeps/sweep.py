@@ -40,8 +40,8 @@ from jaxes.training.directory import RUN_FILES, config_of, open_run_dir
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import Schedule
+from jaxes.training.shell import check_shell
 from jaxes.training.start import said_of, start_and_name
-from jaxes.training.train import check_shell
 
 FILES = (*RUN_FILES, "trials", "batches", "results.csv", "results.parquet", "best.yaml")
 

@@ -1,7 +1,7 @@
 """What one program takes on at once: a run alone, or trials of a sweep side by side."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jax import Array
 
 from jaxes import core, parallel
 from jaxes.core import Generation, Problem, Strategy, TrainHParams, TrainState
+from jaxes.training.metrics import Row
 from jaxes.training.program import Program, Traced, trace_chunk
 from jaxes.training.run import Run, RunResult, make_rows, summarize
 from jaxes.training.schedule import Schedule
@@ -26,10 +27,12 @@ class Batch:
       step: a generation of all, `(keys, state, phases) -> (state, metrics, tests)`.
       keys: of the runs' generations, [B].
       test_keys: of the tests of their results, [B].
-      state: `TrainState`, each leaf [B, ...].
+      state: `TrainState`, or another that knows its generation, each leaf [B, ...].
       active: bool [B], which of them go on; false for padding.
       done: generations completed by those that go on.
       program: what takes them on, once it is compiled.
+      standing: from a state to the one whose tests are of the zero policy.
+      derived: from a row to what is told beside it.
     """
 
     def __init__(
@@ -37,9 +40,13 @@ class Batch:
         runs: Sequence[Run],
         step: Generation,
         keys: tuple[Array, Array],
-        state: TrainState,
+        state: Any,
         checkpoints: Path | None,
+        standing: Callable[[Any], Any] | None = None,
+        derived: Callable[[Row], Row] = lambda row: {},
     ):
+        self.standing = standing or with_zero_mean
+        self.derived = derived
         self.runs = runs
         self.step = step
         self.keys, self.test_keys = keys
@@ -152,7 +159,8 @@ class Batch:
         for i, run in self.going_on():
             column_of = {name: column[i] for name, column in columns.items()}
             tested = self._of(tests, i) if test else None
-            run.write(make_rows(column_of, self.done, seconds * shares[i], tested))
+            rows_of = make_rows(column_of, self.done, seconds * shares[i], tested)
+            run.write([row | self.derived(row) for row in rows_of])
         self.done += count
         return seconds
 
@@ -162,13 +170,13 @@ class Batch:
 
     def zero_policy(self) -> dict[str, Any]:
         """What tests of the zero policy come to, now, in the first run."""
-        return summarize(self._of(self._tests(with_zero_mean(self.state)), 0))
+        return summarize(self._of(self._tests(self.standing(self.state)), 0))
 
     def results(self) -> Iterator[RunResult]:
         """What the runs came to, by tests in episodes that no decision has seen; of trials, one
         after another, each kept in a checkpoint of its own."""
         assert self.program is not None
-        tests, zero_policy = map(self._tests, (self.state, with_zero_mean(self.state)))
+        tests, zero_policy = map(self._tests, (self.state, self.standing(self.state)))
         states = jax.device_get(self.state) if self.stacked else self.state  # rows of it are slow
         for i, run in enumerate(self.runs):
             state, tested, zero = (self._of(tree, i) for tree in (states, tests, zero_policy))

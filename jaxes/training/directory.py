@@ -79,14 +79,14 @@ def config_of(
         "training": training,
     }
     plain = json.dumps(sections, default=lambda number: np.asarray(number).item())
-    return {name: _without_none(section) for name, section in json.loads(plain).items()}
+    return {name: without_none(section) for name, section in json.loads(plain).items()}
 
 
-def _without_none(section: dict[str, Any]) -> dict[str, Any]:
+def without_none(section: dict[str, Any]) -> dict[str, Any]:
     """A config leaves out fields that have no value."""
     fields = {field: value for field, value in section.items() if value is not None}
     if fields.get("name") in fields:  # of a strategy, whose own settings are one level down
-        fields[fields["name"]] = _without_none(fields[fields["name"]])
+        fields[fields["name"]] = without_none(fields[fields["name"]])
     return fields
 
 

@@ -21,13 +21,20 @@ class Display:
     Use it as a context manager around the run.
     """
 
-    def __init__(self, console: Console | None, num_generations: int, done: int = 0):
+    def __init__(
+        self,
+        console: Console | None,
+        num_generations: int,
+        done: int = 0,
+        unit: str = "generation",
+    ):
         self._console = console
+        self._unit = unit
         self._last_line = 0.0
         self._bar = None
         if console is not None and console.is_terminal:
             self._bar = Bar(
-                TextColumn("generation {task.completed:.0f}/{task.total:.0f}"),
+                TextColumn(unit + " {task.completed:.0f}/{task.total:.0f}"),
                 BarColumn(bar_width=20),
                 TextColumn("{task.fields[text]}"),
                 TextColumn("{task.fields[left]}"),
@@ -51,7 +58,7 @@ class Display:
 
     def update(self, progress: Progress) -> None:
         if progress.first:
-            self.say(f"first generation in {progress.seconds:.1f} s")
+            self.say(f"first {self._unit} in {progress.seconds:.1f} s")
             if self._console is not None and "rollout/env_steps" in progress.batch.runs[0].last_row:
                 zero = progress.batch.zero_policy()  # what standing still gives
                 mean = format_number(zero["return_mean"])
@@ -63,7 +70,7 @@ class Display:
         elif progress.tested or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self.say(
-                f"generation {progress.batch.done}/{progress.num_generations}  {text}"
+                f"{self._unit} {progress.batch.done}/{progress.num_generations}  {text}"
                 f"  {progress.seconds_left:,.0f} s left"
             )
 
@@ -76,6 +83,15 @@ def _describe(progress: Progress) -> str:
     shown = "-" if tested is None else format_number(tested)
     if run.tests and run.tests[-1]["test/diverged"]:
         shown += f" ({run.tests[-1]['test/diverged']} DIVERGED)"
+    if "fitness/mean" not in row:  # of a planner: what it did, and what it had thought
+        text = (
+            f"return {format_number(row['return/mean'])} (best plan "
+            f"{format_number(row['plan/best'])}, {row['plan/seconds'] * 1000:.3g} ms a step)"
+            f"  in tests {shown}"
+        )
+        if "model/loss" in row:
+            text += f"  loss of the model {format_number(row['model/loss'])}"
+        return text
     text = (
         f"fitness {format_number(row['fitness/mean'])} (best {format_number(row['fitness/max'])})"
         f"  return of the mean {shown}"

@@ -192,7 +192,7 @@ class Run:
             self.env_steps += round(row.get("rollout/env_steps", 0))
             self.num_diverged += row.get("rollout/diverged", 0)
             self.seconds += row["time/seconds"]
-            self.all_diverged = not is_finite(row["fitness/mean"])
+            self.all_diverged = not is_finite(row.get("fitness/mean", 0.0))
             self.last_row = row
             if "test/return_mean" in row:
                 self.tests.append(row)

@@ -1,24 +1,21 @@
 """`jaxes.train`: one run from its start, or from where it was cut, to its end."""
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from jaxes import core
-from jaxes.checks import check, check_path, check_seed
 from jaxes.core import Problem, Strategy, TrainHParams
 from jaxes.training.batch import Batch
-from jaxes.training.directory import config_of, identity_of, open_run_dir
-from jaxes.training.display import Display
-from jaxes.training.loop import Callback, Loop
-from jaxes.training.metrics import LoggerName, check_installed
-from jaxes.training.run import Run, RunResult, Trial
+from jaxes.training.directory import config_of, identity_of
+from jaxes.training.loop import Callback
+from jaxes.training.metrics import LoggerName
+from jaxes.training.run import RunResult, Trial
 from jaxes.training.schedule import Schedule
+from jaxes.training.shell import check_settings, check_shell, run_alone
 from jaxes.training.start import said_of, start_and_name
 
 
@@ -88,47 +85,15 @@ def train(
     start, about = start_and_name(mean, [problem], directory if resume else None)
     if start is not None:
         problem = start.begun(problem)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(jax.disable_jit(False))  # in Python's own loops it would take hours
-        if directory is not None:
-            identity = identity_of(strategy.population_size, trial) | about
-            claim = stack.enter_context(open_run_dir(directory, identity, resume, config))
-        loop = stack.enter_context(Loop(directory, callback))
-        run = Run(trial, directory, loggers)
-        batch = Batch.of_run(run, problem, strategy, directory and directory / "checkpoints")
-        stack.callback(batch.close)
-        traced = batch.trace()  # what the problem's parts do wrong shows before anything is touched
-        if directory is not None:
-            claim()
-            if start is not None:
-                start.save(directory)
-        batch.restore()
-
-        display = stack.enter_context(Display(console, num_generations, batch.done))
-        if resume and batch.done == 0:
-            display.say("no checkpoint to go on from: the run starts at its first generation")
-        display.say("compiling ...")
-        display.say(batch.compile(traced).say_seconds())
-        if run.status == "stopped":
-            display.say("stopped by its callback; to go on, delete its stopped.json")
-        elif batch.done >= num_generations:
-            display.say("all generations are done; to go on, raise num_generations")
-        loop.drive(batch, schedule, display)
-        return next(batch.results())
-
-
-def check_shell(run_dir: Any, resume: Any, callback: Any, console: Any = None) -> None:
-    """Raises a ValueError for an argument around a run, a sweep or a search of another kind."""
-    check_path("run_dir", run_dir)
-    check("resume", resume, isinstance(resume, bool), "True or False")
-    check("resume", resume, not resume or run_dir is not None, "False without a run_dir")
-    check("callback", callback, callback is None or callable(callback), "a function or None")
-    shows = console is None or isinstance(console, Console)
-    check("console", console, shows, "a rich.console.Console or None")
-
-
-def check_settings(schedule: Schedule, seed: int, loggers: tuple[LoggerName, ...]) -> None:
-    """Raises a ValueError for an argument of `train` that is outside its range."""
-    schedule.check()
-    check_seed("seed", seed)
-    check_installed(loggers)
+    return run_alone(
+        lambda run, path: Batch.of_run(run, problem, strategy, path),
+        trial,
+        identity_of(strategy.population_size, trial) | about,
+        schedule,
+        directory=directory,
+        resume=resume,
+        start=start,
+        loggers=loggers,
+        callback=callback,
+        console=console,
+    )

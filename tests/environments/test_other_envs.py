@@ -72,6 +72,10 @@ def test_playground_runs_on_this_machine():
     assert np.isfinite(observation).all()
     assert 0 < reward <= 1  # an upright pole
     assert not done
+    key = jax.random.key(1)
+    replaced = environment.with_key(state, key)
+    assert replaced.info["rng"] == key != state.info["rng"]
+    assert replaced.data is state.data
 
 
 def test_what_playground_would_download_is_refused():

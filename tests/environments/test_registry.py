@@ -55,7 +55,8 @@ def installed(monkeypatch):
 
 def test_environments_of_installed_packages_are_found(installed):
     others = ["broken", "nothing", "number", "still", "unread"]
-    assert environments.names() == ["brax", "gymnax", "playground", *others]
+    own = ["brax", "gymnax", "playground", "continuous_cartpole", "pendulum"]
+    assert environments.names() == [*own, *others]
     environment = environments.find("still")(size=3)
     assert environments.observation_size(environment) == 3
     assert environment.spec == {"name": "still", "size": 3}

@@ -1,0 +1,60 @@
+"""`jaxes plan CONFIG`."""
+
+import argparse
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import jaxes
+from jaxes.cli import common
+from jaxes.config import files
+from jaxes.config.plan import PlanConfig, load
+from jaxes.terminal import say
+from jaxes.training import RunResult
+from jaxes.training.metrics import finite
+
+
+def add_to(commands: Any) -> argparse.ArgumentParser:
+    command = commands.add_parser("plan", help="act by planning, with a true or a learned model")
+    common.add_config_options(command)
+    common.add_jax_options(command)
+    return command
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    path = files.find(options.config)
+    config = load(path, tuple(options.set))
+    plan(config, common.run_dir_of(path, options), options, console, resume=False)
+
+
+def plan(
+    config: PlanConfig, run_dir: Path, options: argparse.Namespace, console: Console, resume: bool
+) -> RunResult:
+    """Trials from the first, or from where they were cut."""
+    environment, planner, model, training = config.build()
+    common.say_ready(console)
+    with common.resumable(run_dir):
+        result = jaxes.learn_to_control(
+            environment,
+            planner,
+            model,
+            **training,
+            run_dir=run_dir,
+            resume=resume,
+            console=console,
+            config=config.resolved,
+        )
+    common.say_result(result, console)
+    say(
+        console,
+        f"{result.env_steps:,} environment steps in {result.seconds:,.0f} s, after "
+        f"{result.compile_seconds:,.0f} s of compilation\n"
+        f"run: {run_dir}\n"
+        f"next: jaxes report {shlex.quote(str(run_dir))}",
+    )
+    if options.json:
+        print(json.dumps(finite(result.plain())))
+    return result
