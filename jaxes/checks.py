@@ -110,6 +110,15 @@ def kinds(tree: Any) -> tuple:
     return structure, [(np.shape(leaf), _dtype(leaf)) for leaf in leaves]
 
 
+def hashes(value: Any) -> bool:
+    """Whether it can be a key of a cache: not hyperparameters that are arrays, say."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
 def is_real(dtype: Any) -> bool:
     """Whether it is the dtype of real numbers, whole ones and booleans among them."""
     kinds = (jnp.floating, jnp.integer, jnp.bool_)

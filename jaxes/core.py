@@ -55,6 +55,9 @@ class Strategy(NamedTuple):
       hparams: the defaults that the factory was given.
       population_size: N, the number of members evaluated in a generation.
       spec: what a config says of it, or None (see `jaxes.specs`).
+      hold: `(key, state) -> key`, a key for `ask` and `tell` with which the noise of the whole
+        population is drawn once and held, `[N, D]`, instead of drawn by each; None where the noise
+        is not all that is drawn.
 
     Every state has the field `mean [D]`, the point that the strategy would answer with.
     """
@@ -65,6 +68,7 @@ class Strategy(NamedTuple):
     hparams: HParams
     population_size: int
     spec: Mapping[str, Any] | None = None
+    hold: Callable[[Array, State], Any] | None = None
 
 
 class Tests(NamedTuple):

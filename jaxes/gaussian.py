@@ -142,6 +142,13 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
+class Held(NamedTuple):
+    """A key with the noise that is drawn from it, `[N, D]`: see `Strategy.hold`."""
+
+    key: Array
+    noise: Array
+
+
 class Sampler(NamedTuple):
     """The noise of one population: how it is drawn, and how many members' are held at once.
 
@@ -161,6 +168,12 @@ class Sampler(NamedTuple):
         shape = (members.size, mean.size)
         check("sampling", noise.shape, noise.shape == shape, f"a scheme that draws {shape}")
         return noise
+
+    def of(self, key: Any) -> "Sampler":
+        """What draws from this key: itself, or what reads the noise that the key holds."""
+        if not isinstance(key, Held):
+            return self
+        return self._replace(scheme=lambda _, members, *shape: key.noise[members])
 
     def sum(self, contribution: Callable[..., Any], key: Array, mean: Array, *of: Array) -> Any:
         """`Σ contribution(ε, ...)` over all members, a chunk at a time: memory is bounded.

@@ -47,9 +47,6 @@ CPU_FLAGS = {
     # A device waits for the one with the longest episodes; XLA would end the process after 40 s.
     "xla_cpu_collective_call_terminate_timeout_seconds": "1000000",
     REDUCTIONS_FLAG: "",
-    # Loops over at most so many bytes become one kernel, as those of a planner: twice as fast as a
-    # kernel an operation. XLA's own bound is 1,024.
-    "xla_backend_extra_options": "xla_cpu_small_while_loop_byte_threshold=100000",
 }
 if platform.machine() in ("x86_64", "AMD64"):
     # Instructions without a fused multiply-add, because where the compiler fuses depends on shapes.
@@ -58,6 +55,13 @@ if platform.machine() in ("x86_64", "AMD64"):
 if jax.__version_info__ < (0, 11):
     # The older code generator: a fifth faster on physics, and twice as fast to compile.
     CPU_FLAGS["xla_cpu_use_fusion_emitters"] = "false"
+
+
+# Loops over at most so many bytes become one kernel, which is twice as fast for a planner as one
+# for each operation; XLA's own bound is 1,024.
+SMALL_LOOPS = {
+    "xla_backend_extra_options": "xla_cpu_small_while_loop_byte_threshold=100000",
+}
 
 
 def guard_reductions() -> None:
@@ -79,13 +83,18 @@ def guard_reductions() -> None:
         )
 
 
-def use_cpu_devices(n: int | None = None) -> int:
+def use_cpu_devices(n: int | None = None, small_loops: bool = False) -> int:
     """Makes JAX run on `n` CPU devices; by default one for each core of this process.
 
     One device uses about one core, whatever the size of its arrays, because a physics step is a
     chain of small operations. XLA gets the flags that make the last bits independent of `n` and
     physics fast (`CPU_FLAGS`), but for those that XLA_FLAGS names already. The command line calls
     this; from Python call it before JAX does anything else.
+
+    Args:
+      n: how many.
+      small_loops: compiles loops over little data as one kernel. Planning is twice as fast then,
+        and `jaxes plan` asks for it; the bits of training depend on `n` with it.
 
     Returns:
       n.
@@ -101,7 +110,8 @@ def use_cpu_devices(n: int | None = None) -> int:
     n = cores or 1 if n is None else n
     check_count("n", n)
     given = os.environ.get("XLA_FLAGS", "")
-    flags = [f"--{name}={value}" for name, value in CPU_FLAGS.items() if name not in given]
+    wanted = CPU_FLAGS | (SMALL_LOOPS if small_loops else {})
+    flags = [f"--{name}={value}" for name, value in wanted.items() if name not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *flags]).strip()
     try:
         jax.config.update("jax_num_cpu_devices", n)

@@ -30,12 +30,15 @@ class Search(NamedTuple):
       size: int32 `[]`, traced: only so many first members are evaluated, where `strategy` makes
         nothing of the others (see `jaxes.optimize.programs`); None where all are.
       chunk_size: members that are evaluated at once.
+      hold: whether the noise of a generation is held in memory, `[N, D]`, rather than drawn twice;
+        it is the same noise.
     """
 
     strategy: Strategy
     fitness_fn: Callable[[Array], Any]
     size: Array | None = None
     chunk_size: int = CHUNK_SIZE
+    hold: bool = False
 
 
 class SearchState(NamedTuple):
@@ -86,8 +89,10 @@ def advance(search: Search, key: Array, state: SearchState) -> tuple[SearchState
       ...     lambda state, key: advance(search, key, state), begin(search, jnp.zeros(10)), keys
       ... )
     """
-    strategy, fitness_fn, size, chunk_size = search
+    strategy, fitness_fn, size, chunk_size, hold = search
     check_scalar("fitness_fn", fitness_fn, state.best)
+    if hold and strategy.hold is not None:
+        key = strategy.hold(key, state.strategy)
     population = Population(strategy.ask, key, state.strategy, strategy.population_size)
 
     def fn(solution: Array) -> Array:

@@ -119,3 +119,15 @@ def test_bad_functions_and_means_are_refused():
         begin(SNES, jnp.zeros((2, D)))
     with pytest.raises(ValueError, match="hparams must be like HParams"):
         begin(SNES, jnp.zeros(D), jaxes.ars(4).hparams)
+
+
+@pytest.mark.parametrize("name", jaxes.STRATEGIES)
+def test_noise_that_is_held_is_the_same_noise(name):
+    strategy = jaxes.STRATEGIES[name](12)
+    found = []
+    for hold in (False, True):
+        search = Search(strategy, fitness_fn, hold=hold)
+        step = jax.jit(lambda key, state, search=search: advance(search, key, state))
+        found.append(step(jax.random.key(2), begin(search, jnp.zeros(D))))
+    chex.assert_trees_all_close(*found, rtol=1e-5, atol=1e-6)
+    assert (strategy.hold is None) == (name == "genetic")

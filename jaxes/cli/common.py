@@ -6,7 +6,7 @@ import math
 import os
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -30,8 +30,13 @@ def add_config_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--run-dir", help="default: runs/CONFIG-DATE-TIME-PROCESS")
 
 
-def add_jax_options(command: argparse.ArgumentParser) -> None:
-    """Of the commands that compute."""
+def add_jax_options(
+    command: argparse.ArgumentParser,
+    plans: Callable[[argparse.Namespace], bool] = lambda options: False,
+) -> None:
+    """Of the commands that compute; `plans` says whether a planner runs, which wants small loops as
+    one kernel (see `use_cpu_devices`)."""
+    command.set_defaults(plans=plans)
     command.add_argument("--json", action="store_true", help="end with one JSON object")
     command.add_argument("--cpu-devices", type=int, metavar="N", help="default: one a core")
     command.add_argument(
@@ -57,14 +62,14 @@ def say_ready(console: Console) -> None:
     )
 
 
-def say_result(result: RunResult, console: Console) -> None:
+def say_result(result: RunResult, console: Console, unit: str = "generation") -> None:
     count = result.num_test_episodes - result.num_test_diverged
     diverged = f"; {result.num_test_diverged} more DIVERGED" if result.num_test_diverged else ""
     say(
         console,
         f"return {format_number(result.return_mean)} ± {format_number(result.return_std)} over "
         f"{count} fresh episodes{diverged} (zero policy: "
-        f"{format_number(result.zero_policy_return)}), at generation {result.generation}",
+        f"{format_number(result.zero_policy_return)}), at {unit} {result.generation}",
     )
     if result.episode_length > 0:
         least, median, most = (
@@ -72,7 +77,8 @@ def say_result(result: RunResult, console: Console) -> None:
             for value in (result.return_min, result.return_median, result.return_max)
         )
         population = result.population_return
-        own = f"; its population, in episodes of its own, {format_number(population)}"
+        whose = "its population" if unit == "generation" else f"its last {unit}"
+        own = f"; {whose}, in episodes of its own, {format_number(population)}"
         say(
             console,
             f"least {least}, median {median}, most {most}; {describe_tests(result._asdict())}"

@@ -10,6 +10,7 @@ from rich.console import Console
 import jaxes
 from jaxes.checks import check_count, check_seed
 from jaxes.cli import common
+from jaxes.config.plan import is_plan_run
 from jaxes.training.metrics import finite
 
 
@@ -24,7 +25,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
         metavar="best|latest|N",
         help="by training's tests, the last one (default), or that of generation N",
     )
-    common.add_jax_options(command)
+    common.add_jax_options(command, plans=lambda options: is_plan_run(options.run))
     return command
 
 
@@ -38,6 +39,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         seed=options.seed,
         checkpoint=int(which) if which.isdigit() else which,
     )
-    common.say_result(result, console)
+    unit = "trial" if is_plan_run(options.run) else "generation"
+    common.say_result(result, console, unit)
     if options.json:
         print(json.dumps(finite(result.plain())))

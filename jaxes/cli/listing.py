@@ -21,6 +21,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
     show("environment.name: brax (environment.env_name)", environments.BRAX_ENVIRONMENTS)
     problems = {name: _first_line(make) for name, make in jaxes.problems.PROBLEMS.items()}
     show("problems (problem.name)", problems)
+    models = {name: _first_line(make) for name, make in jaxes.planning.MODELS.items()}
+    show("models of a planner (model.name)", models)
+    objectives = {name: _first_line(make) for name, make in jaxes.planning.OBJECTIVES.items()}
+    show("objectives of a planner (planner.objective.name)", objectives)
     show("configs", {path.stem: files.comment(path) for path in files.bundled()})
 
 

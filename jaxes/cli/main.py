@@ -74,7 +74,7 @@ def _set_up_jax(options: argparse.Namespace) -> None:
     if chosen:
         check_count("--cpu-devices", options.cpu_devices, maximum=1024)
     try:
-        parallel.use_cpu_devices(options.cpu_devices)
+        parallel.use_cpu_devices(options.cpu_devices, small_loops=options.plans(options))
     except RuntimeError as error:  # called from a program in which JAX runs already
         if chosen:
             raise ValueError(f"--cpu-devices: {error}") from error

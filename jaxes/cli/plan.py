@@ -20,7 +20,7 @@ from jaxes.training.metrics import finite
 def add_to(commands: Any) -> argparse.ArgumentParser:
     command = commands.add_parser("plan", help="act by planning, with a true or a learned model")
     common.add_config_options(command)
-    common.add_jax_options(command)
+    common.add_jax_options(command, plans=lambda options: True)
     return command
 
 
@@ -47,7 +47,7 @@ def plan(
             console=console,
             config=config.resolved,
         )
-    common.say_result(result, console)
+    common.say_result(result, console, "trial")
     say(
         console,
         f"{result.env_steps:,} environment steps in {result.seconds:,.0f} s, after "

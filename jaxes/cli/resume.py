@@ -11,6 +11,7 @@ from jaxes.cli.plan import plan
 from jaxes.cli.sweep import sweep
 from jaxes.cli.train import train
 from jaxes.config import files
+from jaxes.config.plan import is_plan_run
 from jaxes.config.plan import load as load_plan
 from jaxes.config.run import load
 from jaxes.config.sweep import load as load_sweep
@@ -22,7 +23,7 @@ from jaxes.training.directory import sweep_of
 def add_to(commands: Any) -> argparse.ArgumentParser:
     command = commands.add_parser("resume", help="go on with a run or sweep from its checkpoints")
     command.add_argument("run", type=Path, help="the directory of a run or a sweep")
-    common.add_jax_options(command)
+    common.add_jax_options(command, plans=lambda options: is_plan_run(options.run))
     return command
 
 

@@ -59,7 +59,7 @@ def config_of_run(run_dir: Path) -> Path:
     if not path.is_file():
         raise ConfigError(
             f"run: {run_dir} holds no run of `jaxes train` (no config.yaml in it), or one that no "
-            "config can describe: give its problem and strategy, from Python"
+            "config can describe: give its problem and strategy, from Python, where it has them"
         )
     return path
 

@@ -6,13 +6,11 @@ from typing import Any, NamedTuple
 from pydantic import create_model
 
 from jaxes.config import parts
-from jaxes.config.files import ConfigError, read
+from jaxes.config.files import ConfigError, config_of_run, read
 from jaxes.config.sections import Section, section_of, validate
 from jaxes.environments import Environment
 from jaxes.planning import MODELS, OBJECTIVES, Model, Planner, planner
 from jaxes.training.learn import check_training, learn_to_control
-
-SECTIONS = ("environment", "planner", "model", "training")
 
 
 class Setup(NamedTuple):
@@ -34,6 +32,15 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> "PlanConfig":
     if "planner" not in data:
         raise ConfigError(f"planner: {path} has no such section: run it with `jaxes train`")
     return PlanConfig(data)
+
+
+def is_plan_run(run_dir: Path) -> bool:
+    """Whether a directory has a run that plans, as its config says.
+
+    Raises:
+      ConfigError: there is no config, or it cannot be read.
+    """
+    return "planner" in read(config_of_run(run_dir))
 
 
 class PlanConfig:
@@ -70,7 +77,7 @@ class PlanConfig:
             objective.check(model.observation_size)
         training = parts.arguments(config.training)
         with parts.in_section("training"):
-            check_training(training)
+            check_training(training, model)
         return Setup(environment, plans, model, training)
 
 

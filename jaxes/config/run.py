@@ -14,11 +14,14 @@ from pydantic import create_model
 from jaxes import environments
 from jaxes.config import parts
 from jaxes.config.files import ConfigError, config_of_run, read
+from jaxes.config.plan import is_plan_run
+from jaxes.config.plan import load as load_plan
 from jaxes.config.sections import Section, section_of, validate
 from jaxes.core import Problem, Strategy
 from jaxes.policies import POLICIES
 from jaxes.problems import PROBLEMS, policy_search
 from jaxes.training.evaluate import Choice, evaluate_run
+from jaxes.training.learn import evaluate_learned
 from jaxes.training.run import RunResult
 from jaxes.training.schedule import Schedule
 from jaxes.training.shell import check_settings
@@ -126,6 +129,14 @@ def evaluate(
     Example:
       >>> jaxes.evaluate("runs/hopper", num_episodes=1000).return_mean
     """
+    if problem is None and strategy is None and is_plan_run(Path(run_dir)):
+        return evaluate_learned(
+            *load_plan(config_of_run(Path(run_dir))).build(),
+            Path(run_dir),
+            num_episodes=num_episodes,
+            seed=seed,
+            checkpoint=checkpoint,
+        )
     if problem is None or strategy is None:
         setup = load(config_of_run(Path(run_dir))).build(problem)
         problem, strategy = setup.problem, strategy or setup.strategy

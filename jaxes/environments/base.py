@@ -1,5 +1,6 @@
 """What an environment is: two pure functions, into which any physics fits."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import check, check_count, failing, is_number, kinds, show
+from jaxes.checks import check, check_count, failing, hashes, is_number, kinds, show
 
 EnvState = Any
 # What tests of episodes tell anyway: no names of measures.
@@ -71,6 +72,17 @@ def flat(observation: Any) -> Array:
     return jnp.concatenate(leaves)
 
 
+def shapes_of_reset(reset: Callable[[Array], tuple[EnvState, Array]]) -> tuple[EnvState, Any]:
+    """What it returns, as shapes and dtypes; traced once, for physics takes a second."""
+    find = _shapes_of_reset if hashes(reset) else _shapes_of_reset.__wrapped__
+    return find(reset, bool(jax.config.read("jax_enable_x64")))
+
+
+@functools.lru_cache(maxsize=16)
+def _shapes_of_reset(reset: Callable, wide: bool) -> Any:
+    return jax.eval_shape(reset, jax.random.key(0))
+
+
 def tidied(environment: Environment) -> Environment:
     """The same physics with one vector of floats as observation, a float as reward and a bool as
     done, whatever numbers they are: a dict, an image, integers, 0.0 and 1.0 for `done`. It is the
@@ -79,7 +91,7 @@ def tidied(environment: Environment) -> Environment:
     `reward_fn` and `done_fn` are given that vector before and after; what they return is made a
     float and a bool too.
     """
-    env_state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
+    env_state, observation = shapes_of_reset(environment.reset)
     outputs = jnp.zeros(environment.num_outputs)
     action = jax.eval_shape(environment.action, outputs)
     *_, reward, done = jax.eval_shape(environment.step, env_state, action)
@@ -144,7 +156,8 @@ def observation_size(environment: Environment) -> int:
     check("environment", environment, isinstance(environment, Environment), "an Environment")
     name = environment.name
     _check_actions(environment)
-    start = _trace(f"{name}: reset(key)", environment.reset, jax.random.key(0))
+    with failing(f"{name}: reset(key) fails"):
+        start = shapes_of_reset(environment.reset)
     _check_parts(f"{name}: reset(key)", start, "(env_state, observation)")
     env_state, observation = start
     leaves = jax.tree.leaves(observation)

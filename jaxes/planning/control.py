@@ -1,18 +1,23 @@
 """Whole episodes under a planner, as one program."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check, check_count, check_seed
+from jaxes import parallel
+from jaxes.checks import check, check_count, check_seed, failing, hashes, show
 from jaxes.environments.base import Environment, EnvState, tidied
 from jaxes.planning.models import Model, ModelState, continuous
 from jaxes.planning.planner import Agent, Planner, PlannerState
 from jaxes.policies import Policy, initial_state
+
+GROUP = {"cpu": 16}  # episodes side by side, at most; on other devices all
 
 
 class Episodes(NamedTuple):
@@ -23,7 +28,8 @@ class Episodes(NamedTuple):
       length: int32 `[E]`, steps.
       diverged: bool `[E]`, whether an observation or a reward left the finite numbers.
       truncated: bool `[E]`, whether it was cut at its bound, while it could have gone on.
-      observations: `[E, S + 1, O]`, the first before the first step; zeros after the end.
+      observations: `[E, S + 1, O]`, the first before the first step; zeros after the end; what was
+        not finite stands where an episode diverged, as in `rewards`.
       actions: `[E, S, A]`, zeros after the end.
       rewards: `[E, S]`, zeros after the end.
       dones: bool `[E, S]`, true in the step that ended it.
@@ -70,7 +76,7 @@ def control(
     policy: Policy | None = None,
 ) -> Episodes:
     """Acts in whole episodes, planning in every step: one program, one dispatch, compiled once for
-    these arguments.
+    the same environment, planner, model and policy: the same objects.
 
     Args:
       environment: where it acts.
@@ -95,16 +101,20 @@ def control(
     check_count("num_episodes", num_episodes)
     check_count("episode_length", episode_length)
     check_seed("seed", seed)
-    allowed = "a Policy, as problem.policy(mean, problem_state) gives it"
-    check("policy", policy, policy is None or isinstance(policy, Policy), allowed)
     agent_in(environment, planner, model)
+    check_policy(policy, model)
     if model.fit is not None and model_state is None:
         raise ValueError("model_state must be given for a model that learns, got None")
-    make = _program if _hashes(environment, planner, model, policy) else _program.__wrapped__
+    make = _program if hashes((environment, planner, model, policy)) else _program.__wrapped__
     program = make(environment, planner, model, episode_length, policy)
-    keys = jax.random.split(jax.random.key(seed), num_episodes)
     state = model.init(jax.random.key(seed)) if model_state is None else model_state
-    return program(keys, state)
+    # In groups whose size says nothing of the devices, which divide them: the bits are the same.
+    count = -(-num_episodes // GROUP.get(jax.default_backend(), num_episodes))
+    size = -(-num_episodes // count)
+    keys = jax.random.split(jax.random.key(seed), count * size).reshape(count, size)
+    keys, state = parallel.place((keys, state))
+    episodes = program(keys, state)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_episodes], episodes)
 
 
 def agent_in(environment: Environment, planner: Planner, model: Model) -> Agent:
@@ -133,15 +143,12 @@ def _program(
     policy: Policy | None,
 ) -> Callable[[Array, ModelState], Episodes]:
     agent = agent_in(environment, planner, model)
-    return jax.jit(episodes_of(environment, agent, episode_length, policy))
+    run = episodes_of(environment, agent, episode_length, policy)
 
+    def divided(keys: Array, model_state: ModelState) -> Episodes:
+        return parallel.map_divided(lambda group: run(group, model_state), keys)
 
-def _hashes(*parts: Any) -> bool:
-    try:
-        hash(parts)
-    except TypeError:  # of hyperparameters that are arrays, say
-        return False
-    return True
+    return jax.jit(parallel.replicated(divided))
 
 
 def episodes_of(
@@ -149,69 +156,38 @@ def episodes_of(
 ) -> Callable[..., Episodes]:
     """`(keys [E], model_state, active=True) -> Episodes`, pure; where `active`, bool `[]`, is false
     all actions are zero, and nothing is planned."""
-    environment = tidied(environment)
-    model, horizon = agent.model, agent.planner.horizon
+    return _Control(tidied(environment), agent, episode_length, policy).run
 
-    def run(keys: Array, model_state: ModelState, active: Array | bool = True) -> Episodes:
-        def start(key: Array) -> _Going:
-            env_state, observation = environment.reset(key)
-            finite = jnp.all(jnp.isfinite(observation))
-            mean = None
-            if policy is not None:
-                mean = proposed(policy, model, horizon, key, model_state, env_state, observation)
-            planner_state = agent.init(episode_length, mean)
-            return _Going(env_state, observation, planner_state, finite, ~finite)
 
-        def plan(key: Array, episode: _Going) -> tuple:
-            state = model.start(episode.env_state, episode.observation)
-            return agent.plan(key, model_state, state, episode.planner)
+@dataclasses.dataclass(frozen=True)
+class _Control:
+    environment: Environment
+    agent: Agent
+    episode_length: int
+    policy: Policy | None
 
-        def stand(key: Array, episode: _Going) -> tuple:
-            of_plan = jax.eval_shape(plan, key, episode)
-            action, planner_state, info = jax.tree.map(
-                lambda x: jnp.zeros(x.shape, x.dtype), of_plan
-            )
-            return action, planner_state._replace(mean=episode.planner.mean), info
+    def run(self, keys: Array, model_state: ModelState, active: Array | bool = True) -> Episodes:
+        step = jax.vmap(partial(self.step, model_state, active))
+        begun = jax.vmap(partial(self.start, model_state))(_folded(keys, 0))
+        none = jax.eval_shape(step, keys, begun)[1]
 
-        def step(key: Array, episode: _Going) -> tuple[_Going, tuple]:
-            # A scalar condition, so that what is not done is not computed.
-            action, planner_state, info = jax.lax.cond(active, plan, stand, key, episode)
-            env_state, observation, reward, done = environment.step(episode.env_state, action)
-            finite = jnp.isfinite(reward) & jnp.all(jnp.isfinite(observation))
-            going = episode.going
-            row = (observation, action, reward, done | ~finite, info.value, info.model, going)
-            after = _Going(
-                env_state,
-                observation,
-                planner_state,
-                going & finite & ~done,
-                episode.diverged | (going & ~finite),
-            )
-            return after, jax.tree.map(functools.partial(_where, going), row)
+        def steps(now: _Going, t: Array) -> tuple[_Going, tuple]:
+            def all_over() -> tuple[_Going, tuple]:
+                return now, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), none)
 
-        def steps(going: _Going, t: Array) -> tuple[_Going, tuple]:
-            step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, t + 1)
-            every = jax.vmap(step)
-            none = jax.eval_shape(every, step_keys, going)[1]
-            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), none)
             return jax.lax.cond(
-                jnp.any(going.going),
-                lambda: every(step_keys, going),
-                lambda: (going, zeros),
+                jnp.any(now.going), lambda: step(_folded(keys, t + 1), now), all_over
             )
 
-        begun = jax.vmap(start)(jax.vmap(jax.random.fold_in, (0, None))(keys, 0))
-        ended, rows = jax.lax.scan(steps, begun, jnp.arange(episode_length, dtype=jnp.int32))
+        ended, rows = jax.lax.scan(steps, begun, jnp.arange(self.episode_length, dtype=jnp.int32))
         rows = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), rows)
         seen, actions, rewards, dones, values, reported, taken = rows
-        sound = taken & jnp.isfinite(rewards)
-        first = jnp.nan_to_num(begun.observation)[:, None]
         return Episodes(
-            returns=jnp.sum(jnp.where(sound, rewards, 0), axis=1),
+            returns=jnp.sum(jnp.where(jnp.isfinite(rewards), rewards, 0), axis=1),
             length=jnp.sum(taken, axis=1, dtype=jnp.int32),
             diverged=ended.diverged,
             truncated=ended.going,
-            observations=jnp.concatenate([first, seen], axis=1),
+            observations=jnp.concatenate([begun.observation[:, None], seen], axis=1),
             actions=actions,
             rewards=rewards,
             dones=dones,
@@ -219,13 +195,52 @@ def episodes_of(
             model=reported,
         )
 
-    return run
+    def start(self, model_state: ModelState, key: Array) -> _Going:
+        reset_key, policy_key = jax.random.split(key)
+        env_state, observation = self.environment.reset(reset_key)
+        finite = jnp.all(jnp.isfinite(observation))
+        mean = None
+        if self.policy is not None:
+            propose = partial(proposed, self.policy, self.agent)
+            mean = propose(policy_key, model_state, env_state, observation)
+        planner_state = self.agent.init(self.episode_length, mean)
+        return _Going(env_state, observation, planner_state, finite, ~finite)
+
+    def step(
+        self, model_state: ModelState, active: Array | bool, key: Array, now: _Going
+    ) -> tuple[_Going, tuple]:
+        """One step of one episode, and the row that it leaves: zeros where it is over."""
+
+        def plan(key: Array) -> tuple:
+            state = self.agent.model.start(now.env_state, now.observation)
+            return self.agent.plan(key, model_state, state, now.planner)
+
+        def stand(key: Array) -> tuple:
+            of_plan = jax.eval_shape(plan, key)
+            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), of_plan)
+
+        # A scalar condition, so that what is not done is not computed.
+        action, planner_state, info = jax.lax.cond(active, plan, stand, key)
+        env_state, observation, reward, done = self.environment.step(now.env_state, action)
+        finite = jnp.isfinite(reward) & jnp.all(jnp.isfinite(observation))
+        row = (observation, action, reward, done | ~finite, info.value, info.model, now.going)
+        after = _Going(
+            env_state=env_state,
+            observation=observation,
+            planner=planner_state,
+            going=now.going & finite & ~done,
+            diverged=now.diverged | (now.going & ~finite),
+        )
+        return after, jax.tree.map(lambda x: jnp.where(now.going, x, jnp.zeros_like(x)), row)
+
+
+def _folded(keys: Array, number: Array | int) -> Array:
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
 
 
 def proposed(
     policy: Policy,
-    model: Model,
-    horizon: int,
+    agent: Agent,
     key: Array,
     model_state: ModelState,
     env_state: EnvState,
@@ -233,7 +248,9 @@ def proposed(
 ) -> Array:
     """What a policy does in the model `[H, A]`, from a start of the environment: the first of its
     particles."""
-    params = policy.init(key)
+    model = agent.model
+    init_key, memory_key, model_key = jax.random.split(key, 3)
+    params = policy.init(init_key)
     member = jax.tree.map(lambda leaf: leaf[0], model.particles(model_state))
 
     def step(carry: tuple, key: Array) -> tuple[tuple, Array]:
@@ -243,10 +260,24 @@ def proposed(
         state, observation, _, _ = model.step(member, state, action, key)
         return (state, observation, memory), action
 
-    begun = (model.start(env_state, observation), observation, initial_state(policy, key))
-    _, actions = jax.lax.scan(step, begun, jax.random.split(key, horizon))
+    begun = (model.start(env_state, observation), observation, initial_state(policy, memory_key))
+    keys = jax.random.split(model_key, agent.planner.horizon)
+    _, actions = jax.lax.scan(step, begun, keys)
     return jnp.where(jnp.isfinite(actions), actions, 0.0)
 
 
-def _where(going: Array, value: Any) -> Array:
-    return jnp.where(going, value, jnp.zeros_like(value))
+def check_policy(policy: Any, model: Model) -> None:
+    """Raises a ValueError unless it is None, or a policy of the model's sizes."""
+    if policy is None:
+        return
+    allowed = "a Policy, as problem.policy(mean, problem_state) gives it"
+    check("policy", policy, isinstance(policy, Policy), allowed)
+
+    def act(key: Array, observation: Array) -> Array:
+        return policy.apply(policy.init(key), initial_state(policy, key), observation)[0]
+
+    seen = jax.ShapeDtypeStruct((model.observation_size,), jnp.float32)
+    with failing(f"policy fails with {model.observation_size} observations"):
+        outputs = jax.eval_shape(act, jax.random.key(0), seen)
+    fits = outputs.shape == (model.action_size,)
+    check("policy", show(outputs), fits, f"one of {model.action_size} actions")

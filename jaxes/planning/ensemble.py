@@ -11,7 +11,8 @@ dynamics models (NeurIPS 2018).
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -20,10 +21,11 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from jaxes.checks import check, check_count, check_non_negative, check_positive, failing
+from jaxes.checks import check, check_count, check_non_negative, check_positive
 from jaxes.environments.base import Environment, EnvState
 from jaxes.planning.data import Transitions
 from jaxes.planning.models import Model, continuous
+from jaxes.planning.objectives import check_function
 from jaxes.specs import of_model, recorded
 
 Reward = Literal["learned"] | Callable[[Array, Array, Array], Array] | None
@@ -179,19 +181,23 @@ def ensemble_model(
     check_count("particles", particles)
     divide = particles % members == 0
     check("particles", particles, divide, f"a multiple of the {members} members")
+    check("hidden", hidden, isinstance(hidden, Sequence), "a sequence of sizes")
     for size in hidden:
         check_count("hidden", size)
     check_positive("learning_rate", learning_rate)
     check_non_negative("weight_decay", weight_decay)
     check_non_negative("bound", bound)
+    seen, action = (
+        jax.ShapeDtypeStruct((size,), jnp.float32) for size in (num_observations, action_size)
+    )
     reward_fn = _given("reward", reward, environment.reward_fn, ("learned",))
+    if reward_fn is not None:
+        check_function("reward", reward_fn, seen, action, seen)
     done_fn = _given("done", done, environment.done_fn, ("learned", "never"))
-    if done_fn == "never":
-        done_fn = _never
+    if done_fn is not None:
+        check_function("done", done_fn, seen)
     check("features", features, features is None or callable(features), "a function or None")
-    seen = jax.ShapeDtypeStruct((num_observations,), jnp.float32)
-    with failing("features fails"):
-        num_inputs = jax.eval_shape(features or _same, seen).shape[0] + action_size
+    num_inputs = action_size + check_function("features", features or _same, seen, ndim=1)
     return _Learner(
         network=_Network(
             tuple(hidden), num_observations + (reward_fn is None), done=done_fn is None
@@ -216,7 +222,7 @@ def _given(field: str, value: Any, known: Any, names: tuple[str, ...]) -> Any:
     value = (known or "learned") if value is None else value
     ok = callable(value) or value in names
     check(field, value, ok, f"a function or one of {', '.join(names)}")
-    return None if value == "learned" else value
+    return {"learned": None, "never": _never}.get(value, value) if isinstance(value, str) else value
 
 
 def _never(next_observation: Array) -> Array:
@@ -255,6 +261,7 @@ class _Learner:
             particles=self.as_particles,
             num_particles=self.particles,
             fit=self.fit,
+            noisy=True,
             report=lambda state: {"bounded": state.bounded / jnp.maximum(state.steps, 1)},
         )
 
@@ -303,7 +310,8 @@ class _Learner:
             reward = jnp.clip(change[-1], *member.rewards)
             cut |= reward != change[-1]
         else:
-            reward = jnp.asarray(self.reward_fn(before, action, observation), jnp.float32)
+            known = self.reward_fn(before, action, observation)
+            reward = jnp.asarray(known, jnp.float32)
         done = end > 0 if self.done_fn is None else self.done_fn(observation)
         after = Imagined(observation, state.bounded + cut, state.steps + 1)
         return after, observation, reward, jnp.asarray(done, bool)
@@ -344,8 +352,14 @@ class _Learner:
     ) -> tuple[Any, Any, Array]:
         params, optimizer = learned
         loss, slope = jax.value_and_grad(self.loss)(params, inputs, targets, dones)
-        change, optimizer = self.optimizer.update(slope, optimizer, params)
-        return optax.apply_updates(params, change), optimizer, loss
+        change, moved = self.optimizer.update(slope, optimizer, params)
+        after = (optax.apply_updates(params, change), moved)
+        # One step out of the finite numbers would stay in the moments for ever.
+        finite = jnp.isfinite(loss) & jnp.all(
+            jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(slope)])
+        )
+        kept = jax.tree.map(partial(jnp.where, finite), after, learned)
+        return *kept, loss
 
     def loss(self, params: Any, inputs: Array, targets: Array, dones: Array) -> Array:
         """Mean over rows of Σ_k ½ ((y_k - m_k)² / v_k + ln v_k), the negative log likelihood but

@@ -15,6 +15,8 @@ from jaxes.planning.models import ModelState
 from jaxes.planning.planner import Agent
 from jaxes.policies import Policy
 
+LARGEST = 1e15  # of a number that is learned from
+
 
 class LearnState(NamedTuple):
     """All that learning to control is, but for its key.
@@ -66,7 +68,7 @@ class Trials(NamedTuple):
             return *train(), none
 
         def test() -> tuple[LearnState, dict[str, Array], Tests]:
-            return state, nothing[1], self._tests(key, state)
+            return state, nothing[1], self.tests(key, state)
 
         def idle() -> tuple[LearnState, dict[str, Array], Tests]:
             return state, nothing[1], none
@@ -97,13 +99,15 @@ class Trials(NamedTuple):
         metrics |= {f"model/{name}": mean(value) for name, value in episodes.model.items()}
         learned, data, fit = state.model, state.data, self.agent.model.fit
         if data is not None and fit is not None:
-            data = stored(data, *_transitions(episodes))
+            data = stored(data, *transitions(episodes))
             learned, metrics["model/loss"] = fit(fit_key, learned, data)
         after = LearnState(state.generation + 1, learned, data, state.active)
         return after, metrics
 
-    def _tests(self, key: Array, state: LearnState) -> Tests:
-        episodes = self._run(jax.random.split(key, self.num_test_episodes), state)
+    def tests(self, key: Array, state: LearnState) -> Tests:
+        """Of fresh episodes."""
+        fresh = jax.random.fold_in(key, 1)  # the next trial draws from the key itself
+        episodes = self._run(jax.random.split(fresh, self.num_test_episodes), state)
         return Tests(episodes.returns, episodes.length, episodes.diverged, episodes.truncated)
 
     def _no_tests(self) -> Tests:
@@ -120,7 +124,7 @@ class Trials(NamedTuple):
             shape = (self.agent.model.action_size,)
             action = jax.random.uniform(action_key, shape, minval=-1, maxval=1)
             env_state, after, reward, done = environment.step(env_state, action)
-            finite = jnp.isfinite(reward) & jnp.all(jnp.isfinite(after))
+            finite = _usable(reward, after)
             row = Transitions(before, action, reward, after, done, jnp.zeros((), jnp.int32))
             over = done | ~finite | (length + 1 >= self.episode_length)
             env_state, after = jax.lax.cond(
@@ -133,7 +137,7 @@ class Trials(NamedTuple):
         return jax.lax.scan(step, start, keys[1:])[1]
 
 
-def _transitions(episodes: Episodes) -> tuple[Transitions, Array]:
+def transitions(episodes: Episodes) -> tuple[Transitions, Array]:
     """Those of the first episode `[S]`, and which are there and sound."""
     seen = episodes.observations[0]
     rows = Transitions(
@@ -144,8 +148,12 @@ def _transitions(episodes: Episodes) -> tuple[Transitions, Array]:
         dones=episodes.dones[0],
         total=jnp.zeros((), jnp.int32),
     )
-    finite = jnp.isfinite(rows.rewards) & jnp.all(jnp.isfinite(seen[1:]), axis=1)
-    return rows, episodes.taken[0] & finite
+    return rows, episodes.taken[0] & jax.vmap(_usable)(rows.rewards, rows.next_observations)
+
+
+def _usable(reward: Array, observation: Array) -> Array:
+    """Whether a transition can be learned from: finite, and its square as well."""
+    return (jnp.abs(reward) < LARGEST) & jnp.all(jnp.abs(observation) < LARGEST)
 
 
 def standing(state: LearnState) -> LearnState:

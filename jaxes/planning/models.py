@@ -1,5 +1,6 @@
 """What a planner predicts with: a model of an environment, the true one or a learned one."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -7,8 +8,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check, check_count, is_array
-from jaxes.environments.base import Environment, EnvState, observation_size, tidied
+from jaxes.checks import check, check_count, hashes, is_array
+from jaxes.environments.base import (
+    Environment,
+    EnvState,
+    observation_size,
+    shapes_of_reset,
+    tidied,
+)
 from jaxes.specs import of_model, recorded
 
 ModelState = Any  # a pytree of arrays: what is learned; () of a true model
@@ -31,6 +38,7 @@ class Model(NamedTuple):
       num_particles: P, over which a plan's value is averaged.
       fit: `(key, model_state, data) -> (model_state, loss [])` on `jaxes.planning.Transitions`;
         None of a model that does not learn.
+      noisy: whether a step draws noise from its key: what two generations say is then not compared.
       report: `(state) -> {name: []}` of the state at the end of a plan, told as `model/name`.
       spec: what a config says of it, or None (see `jaxes.specs`).
     """
@@ -43,6 +51,7 @@ class Model(NamedTuple):
     particles: Callable[[ModelState], Any] = lambda state: jax.tree.map(lambda x: x[None], state)
     num_particles: int = 1
     fit: Callable[..., tuple[ModelState, Array]] | None = None
+    noisy: bool = False
     report: Callable[[Imagined], dict[str, Array]] | None = None
     spec: Mapping[str, Any] | None = None
 
@@ -66,23 +75,35 @@ def true_model(environment: Environment, *, particles: int = 1, foresees: bool =
     num_observations = continuous(environment)
     check_count("particles", particles)
     check("foresees", foresees, isinstance(foresees, bool), "True or False")
+    if environment.with_key is None and not foresees:
+        _check_no_key(environment)
+    make = _true_model if hashes(environment) else _true_model.__wrapped__
+    return make(environment, num_observations, particles)
+
+
+@functools.lru_cache(maxsize=32)  # one object, so that what is compiled for it is found again
+def _true_model(environment: Environment, num_observations: int, particles: int) -> Model:
     environment = tidied(environment)
     fresh = environment.with_key
-    if fresh is None and not foresees:
-        _check_no_key(environment)
 
     def step(member: Member, state: EnvState, action: Array, key: Array) -> tuple:
         if fresh is not None:
             state = fresh(state, key)
-        return environment.step(state, action)
+        state, observation, reward, done = environment.step(state, action)
+        return state, observation.astype(jnp.float32), jnp.asarray(reward, jnp.float32), done
 
     return Model(
         step,
         action_size=environment.num_outputs,
         observation_size=num_observations,
         num_particles=particles,
-        particles=lambda model_state: (),
+        particles=_none,
+        noisy=fresh is not None,
     )
+
+
+def _none(model_state: ModelState) -> tuple:
+    return ()
 
 
 def continuous(environment: Environment) -> int:
@@ -99,7 +120,7 @@ def continuous(environment: Environment) -> int:
 
 
 def _check_no_key(environment: Environment) -> None:
-    env_state, _ = jax.eval_shape(environment.reset, jax.random.key(0))
+    env_state, _ = shapes_of_reset(environment.reset)
     for path, leaf in jax.tree_util.tree_leaves_with_path(env_state):
         raw = is_array(leaf, jnp.uint32) and leaf.shape[-1:] == (2,)
         if raw or is_array(leaf, jax.dtypes.prng_key):

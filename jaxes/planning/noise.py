@@ -11,15 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import check_name, check_number
+from jaxes.checks import check, check_name, check_number
 
 Noise = Literal["colored", "white"]
 
 
-def check_noise(noise: str, beta: float) -> None:
+MOST_AMPLIFIED = 1e4  # float32 inverts the map to 1e-3 then
+
+
+def check_noise(noise: str, beta: float, horizon: int) -> None:
     """Raises a ValueError for an unknown kind, or an exponent beyond what float32 can invert."""
     check_name("noise", noise, get_args(Noise))
-    check_number("beta", beta, lambda number: 0 <= number <= 6, "in [0, 6]")
+    check_number("beta", beta, lambda number: number >= 0, "at least 0")
+    with np.errstate(over="ignore", invalid="ignore"):
+        amplitude = amplitudes(beta, horizon)
+    invertible = amplitude.max() <= MOST_AMPLIFIED * amplitude.min()
+    allowed = f"smaller with a horizon of {horizon}: float32 cannot invert that map"
+    check("beta", beta, noise == "white" or bool(invertible), allowed)
 
 
 def amplitudes(beta: float, horizon: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import check, check_count, check_fraction, check_name, failing, is_real
+from jaxes.checks import check, check_count, check_fraction, check_name, failing, is_real, show
 from jaxes.specs import recorded
 
 When = Literal["final", "every_step", "closest"]
@@ -85,7 +86,7 @@ def sum_of_rewards(
 
     def fits(observation_size: int) -> None:
         if value is not None:
-            _check_function("value", value, jax.ShapeDtypeStruct((observation_size,), jnp.float32))
+            check_function("value", value, jax.ShapeDtypeStruct((observation_size,), jnp.float32))
 
     return Objective(np.float32(0), update, result, fits)
 
@@ -146,12 +147,10 @@ def reach(
             late = moment.step - moment.ahead >= deadline
             counts &= late | (moment.step <= deadline)
         added = _Distance(folded.total + d, folded.steps + 1)
-        if when == "final":
-            last = _Distance(d, jnp.ones_like(folded.steps))
-            added = jax.tree.map(lambda every, final: jnp.where(late, every, final), added, last)
-        elif when == "closest":
+        if when != "every_step":
             least = jnp.where(folded.steps > 0, jnp.minimum(folded.total, d), d)
-            added = _Distance(least, jnp.ones_like(folded.steps))
+            one = _Distance(d if when == "final" else least, jnp.ones_like(folded.steps))
+            added = jax.tree.map(partial(jnp.where, late), added, one)
         return jax.tree.map(lambda new, old: jnp.where(counts, new, old), added, folded)
 
     def result(folded: _Distance, last: Moment) -> Array:
@@ -161,10 +160,10 @@ def reach(
         size, what = observation_size, "the observation"
         if features is not None:
             seen = jax.ShapeDtypeStruct((observation_size,), jnp.float32)
-            size, what = _size_of("features", features, seen), "the features"
+            size, what = check_function("features", features, seen, ndim=1), "the features"
         if callable(target):
             step = jax.ShapeDtypeStruct((), jnp.int32)
-            found = _size_of("target", target, step)
+            found = check_function("target", target, step, ndim=1)
         else:
             found = math.prod(np.shape(fixed))
         check("target", found, found == size, f"of the {size} numbers of {what}")
@@ -184,16 +183,18 @@ def _vector(field: str, value: Any) -> np.ndarray:
     return vector
 
 
-def _check_function(field: str, fn: Callable, argument: Any, shape: tuple = ()) -> Any:
+def check_function(field: str, fn: Callable, *arguments: Any, ndim: int = 0) -> int:
+    """How many numbers a user's function returns.
+
+    Raises:
+      ValueError: it fails, or returns something else than a number, or a vector (`ndim` 1).
+    """
     with failing(f"{field} fails"):
-        found = jax.eval_shape(fn, argument)
+        found = jax.eval_shape(fn, *arguments)
     number = isinstance(found, jax.ShapeDtypeStruct) and is_real(found.dtype)
-    check(field, found, number and len(found.shape) == len(shape), f"a function to {list(shape)}")
-    return found
-
-
-def _size_of(field: str, fn: Callable, argument: Any) -> int:
-    return _check_function(field, fn, argument, shape=(0,)).shape[0]
+    allowed = ("one number []", "a vector")[ndim]
+    check(field, show(found), number and found.ndim == ndim, f"a function to {allowed}")
+    return found.size
 
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {

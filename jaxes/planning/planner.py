@@ -12,7 +12,9 @@ Reference: Chua et al., Deep reinforcement learning in a handful of trials using
 dynamics models (NeurIPS 2018), algorithm 1; Pinneri et al. (CoRL 2020), algorithm 1.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -24,9 +26,8 @@ from jaxes.core import Strategy
 from jaxes.planning.models import Imagined, Model, ModelState
 from jaxes.planning.noise import Coloring, Noise, check_noise
 from jaxes.planning.objectives import Moment, Objective, sum_of_rewards
-from jaxes.search import Search, SearchState, advance, begin
+from jaxes.search import Search, SearchState, advance, begin, without_nan
 from jaxes.specs import of_planner, recorded
-from jaxes.weights import is_informative
 
 WarmStart = Literal["shift", "none"]
 Execute = Literal["best", "mean"]
@@ -73,7 +74,8 @@ class PlanInfo(NamedTuple):
     """What a search came to.
 
     Attributes:
-      value: `[]`, the best that the objective said of a plan; -inf where it was never a number.
+      value: `[]`, the best that the objective said of a sequence; -inf where it was never a number.
+        Where the mean is executed, that is another sequence.
       plan: `[H, A]`, whose first action is done.
       model: what the model reports of this plan, by name.
     """
@@ -144,7 +146,7 @@ def planner(
     check("strategy", strategy, isinstance(strategy, Strategy), "a Strategy, as jaxes.cem(64) is")
     check_count("horizon", horizon)
     check_count("iterations", iterations)
-    check_noise(noise, beta)
+    check_noise(noise, beta, horizon)
     check_name("warm_start", warm_start, get_args(WarmStart))
     if execute is not None:
         check_name("execute", execute, get_args(Execute))
@@ -158,68 +160,102 @@ def planner(
 def _agent(planner: Planner, model: Model) -> Agent:
     check("model", model, isinstance(model, Model), "a Model, as jaxes.planning.true_model(...) is")
     planner.objective.check(model.observation_size)
-    shape = (planner.horizon, model.action_size)
-    coloring = Coloring(planner.noise, planner.beta, planner.horizon)
-    execute = planner.execute or ("best" if model.fit is None else "mean")
+    search = _PlanSearch(
+        planner=planner,
+        model=model,
+        coloring=Coloring(planner.noise, planner.beta, planner.horizon),
+        execute=planner.execute or ("best" if model.fit is None else "mean"),
+    )
+    # An episode's program mentions a plan several times: jit traces it once.
+    return Agent(search.init, jax.jit(search.plan, inline=True), planner, model)
 
-    def init(episode_length: int | Array | None = None, mean: Array | None = None) -> PlannerState:
+
+@dataclasses.dataclass(frozen=True)
+class _PlanSearch:
+    """What is static of an agent, and what a step of an episode does with it."""
+
+    planner: Planner
+    model: Model
+    coloring: Coloring
+    execute: Execute
+
+    def init(
+        self, episode_length: int | Array | None = None, mean: Array | None = None
+    ) -> PlannerState:
+        shape = (self.planner.horizon, self.model.action_size)
         mean = jnp.zeros(shape) if mean is None else jnp.asarray(mean, jnp.float32)
         check("mean", list(mean.shape), mean.shape == shape, f"of shape {list(shape)}")
         left = MAX_COUNT if episode_length is None else episode_length
         return PlannerState(mean, jnp.zeros((), jnp.int32), jnp.asarray(left, jnp.int32))
 
     def plan(
-        key: Array, model_state: ModelState, state: Imagined, planner_state: PlannerState
+        self, key: Array, model_state: ModelState, state: Imagined, before: PlannerState
     ) -> tuple[Array, PlannerState, PlanInfo]:
-        _check_step(model, model_state, state)
-        members = model.particles(model_state)
-        mean, begun, left = planner_state
-        ahead = jnp.arange(1, planner.horizon + 1, dtype=jnp.int32)
+        _check_step(self.model, model_state, state)
+        members = self.model.particles(model_state)
 
         def imagine(key: Array, z: Array) -> tuple[Array, Imagined]:
-            """What the plan of z is worth to each particle [P], and where it ends there. All plans
-            of a generation meet the same noise."""
-            actions = jnp.clip(coloring.plan(z, model.action_size), -1, 1)
-            keys = jax.random.split(key, (model.num_particles, planner.horizon))
+            return self.imagine(members, state, before, key, z)
 
-            def of_particle(member: Any, keys: Array) -> tuple[Array, Imagined]:
-                times = (actions, keys, begun + ahead, ahead)
-                return folded(model, planner.objective, member, state, times, left)
+        report_key, *keys = jax.random.split(key, self.planner.iterations + 1)
+        search = begin(Search(self.planner.strategy, _any), self.coloring.solution(before.mean))
+        generation = partial(self.generation, imagine)
+        search, differ = jax.lax.scan(generation, search, jnp.stack(keys))
 
-            return jax.vmap(of_particle, axis_size=model.num_particles)(members, keys)
-
-        def generation(search: SearchState, key: Array) -> tuple[SearchState, Array]:
-            search_key, noise_key = jax.random.split(key)
-
-            def value(z: Array) -> Array:
-                return jnp.mean(imagine(noise_key, z)[0])
-
-            whole = Search(planner.strategy, value, chunk_size=planner.strategy.population_size)
-            search, values = advance(whole, search_key, search)
-            return search, is_informative(values)
-
-        report_key, *keys = jax.random.split(key, planner.iterations + 1)
-        search = begin(Search(planner.strategy, lambda z: z[0]), coloring.solution(mean))
-        search, informative = jax.lax.scan(generation, search, jnp.stack(keys))
-
-        mean = coloring.plan(search.strategy.mean, model.action_size)
         z = search.strategy.mean
-        if execute == "best":  # of sequences that are all alike none is
-            z = jnp.where(jnp.any(informative), search.best, z)
-        chosen = jnp.clip(coloring.plan(z, model.action_size), -1, 1)
+        mean = self.coloring.plan(z, self.model.action_size)
+        if self.execute == "best":  # of sequences that are all alike none is
+            z = jnp.where(jnp.any(differ), search.best, z)
+        chosen = jnp.clip(self.coloring.plan(z, self.model.action_size), -1, 1)
         report: dict[str, Array] = {}
-        if model.report is not None:
-            report = jax.tree.map(jnp.mean, jax.vmap(model.report)(imagine(report_key, z)[1]))
+        if self.model.report is not None:
+            ends = imagine(report_key, z)[1]
+            report = jax.tree.map(jnp.mean, jax.vmap(self.model.report)(ends))
         # Beyond the bounds nothing pulls a mean back: it would walk away, step by step.
         shifted = jnp.clip(jnp.concatenate([mean[1:], mean[-1:]]), -1, 1)
         after = PlannerState(
-            mean=shifted if planner.warm_start == "shift" else jnp.zeros_like(mean),
-            step=begun + 1,
-            left=left - 1,
+            mean=shifted if self.planner.warm_start == "shift" else jnp.zeros_like(mean),
+            step=before.step + 1,
+            left=before.left - 1,
         )
         return chosen[0], after, PlanInfo(search.best_fitness, chosen, report)
 
-    return Agent(init, plan, planner, model)
+    def generation(
+        self, imagine: Callable, search: SearchState, key: Array
+    ) -> tuple[SearchState, Array]:
+        """One more of a search, and whether its sequences differ in what they are worth."""
+        search_key, noise_key = jax.random.split(key)
+        if self.model.noisy:  # the best of luckier noise is not better
+            search = search._replace(best_fitness=jnp.full_like(search.best_fitness, -jnp.inf))
+
+        def value(z: Array) -> Array:
+            return jnp.mean(imagine(noise_key, z)[0])
+
+        strategy = self.planner.strategy
+        whole = Search(strategy, value, chunk_size=strategy.population_size, hold=True)
+        search, values = advance(whole, search_key, search)
+        values = without_nan(values)
+        return search, jnp.max(values) > jnp.min(values)
+
+    def imagine(
+        self, members: Any, state: Imagined, before: PlannerState, key: Array, z: Array
+    ) -> tuple[Array, Imagined]:
+        """What the plan of z is worth to each particle [P], and where it ends there. All plans of
+        a generation meet the same noise (common random numbers)."""
+        actions = jnp.clip(self.coloring.plan(z, self.model.action_size), -1, 1)
+        count, horizon = self.model.num_particles, self.planner.horizon
+        ahead = jnp.arange(1, horizon + 1, dtype=jnp.int32)
+
+        def of_particle(member: Any, keys: Array) -> tuple[Array, Imagined]:
+            times = (actions, keys, before.step + ahead, ahead)
+            return folded(self.model, self.planner.objective, member, state, times, before.left)
+
+        keys = jax.random.split(key, (count, horizon))
+        return jax.vmap(of_particle, axis_size=count)(members, keys)
+
+
+def _any(z: Array) -> Array:
+    return z[0]
 
 
 def folded(
@@ -244,20 +280,22 @@ def folded(
     def step(carry: tuple, time: tuple) -> tuple[tuple, None]:
         state, last, sound, total = carry
         action, key, steps, ahead = time
-        state, observation, reward, done = model.step(member, state, action, key)
-        over = last.over | last.done
+        after, observation, reward, done = model.step(member, state, action, key)
+        over, beyond = last.over | last.done, ahead > left
         moment = Moment(
             observation=jnp.where(over, last.observation, observation),
             reward=reward,
-            done=done | over,
+            done=done | over | (ahead >= left),
             over=over,
-            beyond=ahead > left,
+            beyond=beyond,
             step=steps,
             ahead=ahead,
         )
+        if model.report is not None:  # of the episode, not of what the model makes of its end
+            after = jax.tree.map(partial(jnp.where, over | beyond), state, after)
         finite = jnp.isfinite(reward) & jnp.all(jnp.isfinite(observation))
-        sound &= finite | over | moment.beyond
-        return (state, moment, sound, objective.update(total, moment)), None
+        sound &= finite | over | beyond
+        return (after, moment, sound, objective.update(total, moment)), None
 
     no, none = jnp.bool_(False), jnp.zeros((), jnp.int32)
     observation = jnp.zeros(model.observation_size)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from jaxes.report.tables import Ranked, Sweep
 from jaxes.statistics import with_interval
+from jaxes.training.metrics import Row
 from jaxes.training.run import score_of
 
 MOST_CURVES = 12  # of a plot; more could not be told apart
@@ -61,6 +62,27 @@ def curves(sweep: Sweep, ranked: list[Ranked]) -> Figure:
     if axes.get_legend_handles_labels()[0]:  # not where all diverged
         axes.legend(fontsize="small")
     return figure
+
+
+def of_run(rows: list[Row], directory: Path) -> Path:
+    """Draws the returns of a run alone: the population's or the trial's, and those of tests."""
+    directory.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(7, 4.5))
+    axes = figure.subplots()
+    for name, style in [("return/mean", "-"), ("test/return_mean", "o-")]:
+        points = [
+            (row["generation"], row[name])
+            for row in rows
+            if isinstance(row.get(name), float | int) and math.isfinite(row[name])
+        ]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, markersize=4, label=name)
+    axes.set_xlabel("trial" if rows and "plan/best" in rows[0] else "generation")
+    axes.set_ylabel("return")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize="small")
+    figure.savefig(path := directory / "returns.png", dpi=150, bbox_inches="tight")
+    return path
 
 
 def heat_map(fields: list[str], ranked: list[Ranked]) -> Figure:

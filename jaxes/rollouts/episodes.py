@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.environments.base import Environment, EnvState
+from jaxes.environments.base import Environment, EnvState, shapes_of_reset
 from jaxes.policies import Policy, PolicyState, initial_state
 from jaxes.rollouts.lanes import Simulation
 
@@ -136,7 +136,7 @@ def make_simulation(
         state = State(env_state, observation, policy_state, state.weight * context.discount)
         return state, so_far, tally, done | diverged | cut
 
-    env_state, _ = jax.eval_shape(environment.reset, jax.random.key(0))
+    env_state, _ = shapes_of_reset(environment.reset)
     names = jax.eval_shape(partial(measured, environment), env_state)
     return Simulation(
         start=jax.vmap(start),

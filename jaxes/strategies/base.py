@@ -31,6 +31,7 @@ def bind(
     sampling: Sampling = "independent",
     chunk_size: int = gaussian.CHUNK_SIZE,
     frozen_by_ties: bool = True,
+    holds: bool = True,
 ) -> Strategy:
     """A `Strategy` from an algorithm's three functions.
 
@@ -47,6 +48,7 @@ def bind(
       population_size: N.
       sampling: a scheme of `jaxes.gaussian`, or its name; with `chunk_size` it makes the `sampler`.
       chunk_size: the members whose noise `tell` holds at once, at least 1.
+      holds: False for a strategy that draws more from its key than noise.
       frozen_by_ties: False for a strategy that judges itself whether equal fitness says something.
 
     Raises:
@@ -77,7 +79,7 @@ def bind(
     def bound_ask(key: Array, state: State, members: Array | None = None) -> Array:
         if members is None:
             members = jnp.arange(population_size, dtype=jnp.int32)
-        return ask(key, state, jnp.asarray(members, jnp.int32), sampler=sampler)
+        return ask(key, state, jnp.asarray(members, jnp.int32), sampler=sampler.of(key))
 
     def bound_tell(key: Array, state: State, fitness: Array) -> State:
         fitness = jnp.asarray(fitness)
@@ -91,7 +93,7 @@ def bind(
         far = float(jnp.finfo(fitness.dtype).max) ** 0.75  # where sums with it stay finite
 
         def move() -> State:
-            moved = tell(key, state, fitness, sampler=sampler)
+            moved = tell(key, state, fitness, sampler=sampler.of(key))
             return moved._replace(mean=jnp.clip(moved.mean, -far, far))
 
         if not frozen_by_ties:
@@ -100,7 +102,19 @@ def bind(
 
     # By hand each call would compile its loops anew; inside a program this leaves no trace.
     ask_once, tell_once = (jax.jit(fn, inline=True) for fn in (bound_ask, bound_tell))
-    return Strategy(bound_init, ask_once, tell_once, hparams, population_size)
+
+    def hold(key: Array, state: State) -> gaussian.Held:
+        members = jnp.arange(population_size, dtype=jnp.int32)
+        return gaussian.Held(key, sampler(key, members, state.mean))
+
+    return Strategy(
+        bound_init,
+        ask_once,
+        tell_once,
+        hparams,
+        population_size,
+        hold=hold if holds else None,
+    )
 
 
 def without_weights(why: str) -> Callable[[Callable[P, Strategy]], Callable[P, Strategy]]:

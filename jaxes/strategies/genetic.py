@@ -131,5 +131,6 @@ def genetic(
         HParams(sigma, sigma_decay),
         population_size,
         sampling=sampling,
+        holds=False,
         frozen_by_ties=False,  # equal children may be better than their parents
     )

@@ -26,7 +26,7 @@ import numpy as np
 import yaml
 
 from jaxes import hparams
-from jaxes.core import Problem, Strategy, TrainHParams
+from jaxes.core import HParams, Problem, Strategy, TrainHParams
 from jaxes.files import write_whole
 from jaxes.specs import spec_of
 from jaxes.training.run import Trial
@@ -66,27 +66,41 @@ def config_of(
 ) -> dict[str, Any] | None:
     """The config that describes a run made in Python, if a config can: the factories' arguments,
     these hyperparameters, and the arguments of `jaxes.train`."""
-    of_problem, of_strategy = spec_of(problem), spec_of(strategy)
+    of_problem, of_strategy = spec_of(problem), described(strategy, numbers.strategy)
     if of_problem is None or of_strategy is None:
         return None
-    name = of_strategy["name"]
-    traced = hparams.paths(numbers.strategy)  # of nes, more than what its factory takes
-    section = {field: traced.get(field, value) for field, value in of_strategy[name].items()}
     sections = {
         **of_problem,
         "problem": of_problem["problem"] | hparams.paths(numbers.problem),
-        "strategy": dict(of_strategy) | {name: section},
+        "strategy": of_strategy,
         "training": training,
     }
+    return plain_sections(sections)
+
+
+def described(strategy: Strategy, numbers: HParams) -> dict[str, Any] | None:
+    """What a config says of a strategy with these numbers; None where it cannot."""
+    spec = spec_of(strategy)
+    if spec is None:
+        return None
+    name, traced = spec["name"], hparams.paths(numbers)
+    # Of nes, the traced numbers are more than what its factory takes.
+    return {**spec, name: {field: traced.get(field, value) for field, value in spec[name].items()}}
+
+
+def plain_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of a config as YAML writes them."""
     plain = json.dumps(sections, default=lambda number: np.asarray(number).item())
-    return {name: without_none(section) for name, section in json.loads(plain).items()}
+    return {name: _without_none(section) for name, section in json.loads(plain).items()}
 
 
-def without_none(section: dict[str, Any]) -> dict[str, Any]:
+def _without_none(section: dict[str, Any]) -> dict[str, Any]:
     """A config leaves out fields that have no value."""
     fields = {field: value for field, value in section.items() if value is not None}
-    if fields.get("name") in fields:  # of a strategy, whose own settings are one level down
-        fields[fields["name"]] = without_none(fields[fields["name"]])
+    # Sections within it: a strategy's own settings, a planner's strategy and objective.
+    for field in (str(fields.get("name")), "strategy", "objective"):
+        if isinstance(fields.get(field), dict):
+            fields[field] = _without_none(fields[field])
     return fields
 
 

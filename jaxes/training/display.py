@@ -86,9 +86,10 @@ def _describe(progress: Progress) -> str:
     if "fitness/mean" not in row:  # of a planner: what it did, and what it had thought
         text = (
             f"return {format_number(row['return/mean'])} (best plan "
-            f"{format_number(row['plan/best'])}, {row['plan/seconds'] * 1000:.3g} ms a step)"
-            f"  in tests {shown}"
+            f"{format_number(row['plan/best'])})  in tests {shown}"
         )
+        if "plan/seconds" in row:
+            text += f"  {row['plan/seconds'] * 1000:.3g} ms a step"
         if "model/loss" in row:
             text += f"  loss of the model {format_number(row['model/loss'])}"
         return text

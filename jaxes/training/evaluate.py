@@ -1,8 +1,8 @@
 """Tests of a saved run's policy on fresh episodes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -44,17 +44,8 @@ def evaluate_run(
     Raises:
       ValueError: the run has no such checkpoint, or one of another problem or strategy.
     """
-    from jaxes.training.checkpoint import Checkpoints
-
     check_count("num_episodes", num_episodes)
     check_seed("seed", seed)
-    train_seed = read_identity(run_dir)["seed"]
-    checkpoints = Checkpoints(run_dir / "checkpoints", read_only=True)
-    generation = chosen(checkpoint, checkpoints.generations(), run_dir)
-    template = jax.jit(lambda key: core.init(key, strategy, problem))(jax.random.key(0))
-    state = checkpoints.restore(generation, template)
-    _, _, test_key = keys_of(train_seed)
-    key = jax.random.fold_in(test_key, seed)
 
     @jax.jit
     @parallel.replicated
@@ -63,15 +54,55 @@ def evaluate_run(
         tests = problem.evaluate(key, population, state.problem, core.TEST).tests
         return check_tests(tests)
 
-    def run_tests(state: TrainState) -> Tests:
+    return tested(
+        run_dir,
+        jax.jit(lambda key: core.init(key, strategy, problem))(jax.random.key(0)),
+        test,
+        with_zero_mean,
+        TrainHParams(strategy.hparams, problem.hparams),
+        num_episodes=num_episodes,
+        seed=seed,
+        checkpoint=checkpoint,
+    )
+
+
+def tested(
+    run_dir: Path,
+    template: Any,
+    test: Callable[[Array, Any], Tests],
+    standing: Callable[[Any], Any],
+    hparams: TrainHParams,
+    *,
+    num_episodes: int,
+    seed: int,
+    checkpoint: Choice,
+) -> RunResult:
+    """What a checkpoint of a run comes to in fresh episodes.
+
+    Args:
+      template: a state like the saved one.
+      test: `(key, state) -> tests`, of some episodes.
+      standing: from the state to the one whose tests are of the zero policy.
+      hparams: of the run.
+    """
+    from jaxes.training.checkpoint import Checkpoints
+
+    train_seed = read_identity(run_dir)["seed"]
+    checkpoints = Checkpoints(run_dir / "checkpoints", read_only=True)
+    generation = chosen(checkpoint, checkpoints.generations(), run_dir)
+    state = checkpoints.restore(generation, template)
+    _, _, test_key = keys_of(train_seed)
+    key = jax.random.fold_in(test_key, seed)
+
+    def run_tests(state: Any) -> Tests:
         parts: list[Tests] = []
         while (count := sum(part.returns.size for part in parts)) < num_episodes:
             parts.append(jax.device_get(test(jax.random.fold_in(key, count), state)))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_episodes], *parts)
 
-    run = Run(Trial(0, train_seed, {}, TrainHParams(strategy.hparams, problem.hparams)), run_dir)
+    run = Run(Trial(0, train_seed, {}, hparams), run_dir)
     run.read(generation)
-    return run.result(state, run_tests(state), run_tests(with_zero_mean(state)))
+    return run.result(state, run_tests(state), run_tests(standing(state)))
 
 
 def chosen(checkpoint: Choice, saved: Sequence[int], run_dir: Path) -> int:

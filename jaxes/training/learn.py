@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from rich.console import Console
 
 from jaxes import core, parallel
-from jaxes.checks import check, check_count
+from jaxes.checks import check, check_count, check_seed
 from jaxes.core import TrainHParams
 from jaxes.environments.base import Environment
-from jaxes.planning.control import agent_in
+from jaxes.planning.control import agent_in, check_policy
 from jaxes.planning.learn import Trials, standing
 from jaxes.planning.models import Model
 from jaxes.planning.planner import Planner
 from jaxes.policies import Policy
-from jaxes.specs import spec_of
+from jaxes.specs import plain, spec_of
 from jaxes.training.batch import Batch, keys_of
-from jaxes.training.directory import identity_of, without_none
+from jaxes.training.directory import described, identity_of, plain_sections
+from jaxes.training.evaluate import Choice, tested
 from jaxes.training.loop import Callback
 from jaxes.training.metrics import LoggerName, Row
 from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import Schedule
 from jaxes.training.shell import check_settings, check_shell, run_alone
-
-NESTED = ("strategy", "objective")  # sections within a config's `planner`
 
 
 class Numbers(NamedTuple):
@@ -49,7 +49,7 @@ def learn_to_control(
     num_trials: int,
     episode_length: int = 1000,
     num_random_steps: int = 200,
-    capacity: int = 50_000,
+    capacity: int = 20_000,
     num_test_episodes: int = 10,
     seed: int = 0,
     policy: Policy | None = None,
@@ -77,7 +77,8 @@ def learn_to_control(
       num_trials: of the whole run, at least 1.
       episode_length: steps after which an episode is cut.
       num_random_steps: steps of random actions before the first trial.
-      capacity: transitions that are kept to learn from; the oldest make way.
+      capacity: transitions that are kept to learn from, in each checkpoint as well; the oldest make
+        way.
       num_test_episodes: fresh episodes in a test; nothing is learned from them.
       seed: of all randomness.
       policy: its actions are the mean of an episode's first search (see `jaxes.control`).
@@ -113,37 +114,22 @@ def learn_to_control(
         "target_return": target_return,
         "loggers": loggers,
     }
-    schedule = check_training(settings)
+    check("model", model, isinstance(model, Model), "a Model, as true_model(...) is")
+    schedule = check_training(settings, model)
     if loggers and run_dir is None:
         raise ValueError(f"loggers must be empty without a run_dir, got {loggers!r}")
     check_shell(run_dir, resume, callback, console)
-    allowed = "a Policy, as problem.policy(mean, problem_state) gives it"
-    check("policy", policy, policy is None or isinstance(policy, Policy), allowed)
-    trials = Trials(
-        environment=environment,
-        agent=agent_in(environment, planner, model),
-        episode_length=episode_length,
-        num_random_steps=num_random_steps,
-        capacity=capacity,
-        num_test_episodes=num_test_episodes,
-        policy=policy,
-    )
-    numbers = Numbers(
-        planner.horizon,
-        planner.iterations,
-        planner.beta,
-        episode_length,
-        num_random_steps,
-        capacity,
-    )
-    if config is None and policy is None:
-        config = _config_of(environment, planner, model, settings)
-    hparams = TrainHParams(planner.strategy.hparams, numbers)
+    trials = _trials(environment, planner, model, settings, policy)
+    check_policy(policy, model)
+    described_by = _parts(environment, planner, model)
+    if config is None and policy is None and None not in described_by.values():
+        config = plain_sections({**described_by, "training": settings})
+    hparams = TrainHParams(planner.strategy.hparams, _numbers(planner, settings))
     trial = Trial(0, seed, {}, hparams, config)
     return run_alone(
         partial(_batch, trials),
         trial,
-        identity_of(planner.strategy.population_size, trial),
+        _identity(trial, planner, described_by),
         schedule,
         directory=None if run_dir is None else Path(run_dir),
         resume=resume,
@@ -154,7 +140,37 @@ def learn_to_control(
     )
 
 
-def check_training(settings: Mapping[str, Any]) -> Schedule:
+@jax.disable_jit(False)  # as in `train`
+def evaluate_learned(
+    environment: Environment,
+    planner: Planner,
+    model: Model,
+    settings: Mapping[str, Any],
+    run_dir: Path,
+    *,
+    num_episodes: int = 100,
+    seed: int = 0,
+    checkpoint: Choice = "latest",
+) -> RunResult:
+    """Tests the planner with what a checkpoint of a run has learned, as `jaxes.evaluate` does."""
+    check_count("num_episodes", num_episodes)
+    check_seed("seed", seed)
+    trials = _trials(environment, planner, model, settings, None)
+    abstract = jax.eval_shape(trials.init, jax.random.key(0))
+    template = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract)
+    return tested(
+        run_dir,
+        template,
+        jax.jit(trials.tests),
+        standing,
+        TrainHParams(planner.strategy.hparams, _numbers(planner, settings)),
+        num_episodes=num_episodes,
+        seed=seed,
+        checkpoint=checkpoint,
+    )
+
+
+def check_training(settings: Mapping[str, Any], model: Model) -> Schedule:
     """The schedule, after a look at these arguments of `learn_to_control`.
 
     Raises:
@@ -164,10 +180,40 @@ def check_training(settings: Mapping[str, Any]) -> Schedule:
         check_count(field, settings[field])
     least = max(settings["episode_length"], settings["num_random_steps"])
     why = ", an episode's and the random steps'"
-    check_count("capacity", settings["capacity"], minimum=least, why=why)
+    minimum = 1 if model.fit is None else least
+    check_count("capacity", settings["capacity"], minimum=minimum, why=why)
     schedule = Schedule.of({**settings, "num_generations": settings["num_trials"]})
     check_settings(schedule, settings["seed"], settings["loggers"])
     return schedule
+
+
+def _identity(trial: Trial, planner: Planner, parts: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same when a run is resumed."""
+    identity = identity_of(planner.strategy.population_size, trial)
+    identity["training"] = identity.pop("problem")
+    if trial.config is None:  # then what can be told of its parts is
+        names = ("noise", "warm_start", "execute")
+        of_planner = {name: getattr(planner, name) for name in names}
+        of_planner["objective"] = spec_of(planner.objective)
+        identity["parts"] = plain({**parts, "planner": of_planner})
+    return identity
+
+
+def _trials(
+    environment: Environment,
+    planner: Planner,
+    model: Model,
+    settings: Mapping[str, Any],
+    policy: Policy | None,
+) -> Trials:
+    sizes = {name: settings[name] for name in Trials._fields if name in settings}
+    agent = agent_in(environment, planner, model)
+    return Trials(environment, agent, **sizes, policy=policy)
+
+
+def _numbers(planner: Planner, settings: Mapping[str, Any]) -> Numbers:
+    sizes = {name: settings[name] for name in Numbers._fields if name in settings}
+    return Numbers(planner.horizon, planner.iterations, planner.beta, **sizes)
 
 
 def _batch(trials: Trials, run: Run, checkpoints: Path | None) -> Batch:
@@ -180,17 +226,18 @@ def _batch(trials: Trials, run: Run, checkpoints: Path | None) -> Batch:
 
 
 def _seconds_a_step(row: Row) -> Row:
-    return {"plan/seconds": row["time/seconds"] / max(row["rollout/env_steps"], 1)}
+    """Nothing of a trial whose seconds hold a test."""
+    tested = "test/return_mean" in row
+    return {} if tested else {"plan/seconds": row["time/seconds"] / row["rollout/env_steps"]}
 
 
-def _config_of(
-    environment: Environment, planner: Planner, model: Model, training: dict[str, Any]
-) -> dict[str, Any] | None:
-    """The config that describes a run made in Python, if a config can."""
-    parts = {"environment": environment, "planner": planner, "model": model}
-    sections: dict[str, Any] = {section: spec_of(part) for section, part in parts.items()}
-    if None in sections.values():
-        return None
-    inside = {field: without_none(dict(sections["planner"][field])) for field in NESTED}
-    sections |= {"planner": sections["planner"] | inside, "training": training}
-    return {name: without_none(dict(section)) for name, section in sections.items()}
+def _parts(
+    environment: Environment, planner: Planner, model: Model
+) -> dict[str, dict[str, Any] | None]:
+    """What a config says of each, None where it cannot."""
+    of_planner = spec_of(planner)
+    strategy = described(planner.strategy, planner.strategy.hparams)
+    if of_planner is not None and strategy is not None:
+        of_planner = {**of_planner, "strategy": strategy}
+    found = {"environment": spec_of(environment), "planner": of_planner, "model": spec_of(model)}
+    return {name: None if spec is None else dict(spec) for name, spec in found.items()}

@@ -1,5 +1,9 @@
 """Whole episodes."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,6 +122,11 @@ def test_bad_input_is_one_line():
         run(num_episodes=0)
     with pytest.raises(ValueError, match="policy must be a Policy"):
         run(policy=lambda observation: observation)
+    problem = jaxes.problems.policy_search(jaxes.environments.continuous_cartpole())
+    mean = problem.initial_mean(jax.random.key(0))
+    of_another = problem.policy(mean, problem.init(jax.random.key(0)))
+    with pytest.raises(ValueError, match="policy fails with 2 observations"):
+        run(policy=of_another)
     with pytest.raises(ValueError, match=r"model\.observation_size must be 2, as point"):
         run(model=line())
     with pytest.raises(ValueError, match="planner must be made by"):
@@ -127,3 +136,28 @@ def test_bad_input_is_one_line():
     learns = jaxes.planning.ensemble_model(POINT)
     with pytest.raises(ValueError, match="model_state must be given for a model that learns"):
         run(model=learns)
+
+
+SAME_BITS = """
+import sys
+import jaxes
+jaxes.use_cpu_devices(int(sys.argv[1]))
+import numpy as np
+environment = jaxes.environments.pendulum()
+plans = jaxes.planning.planner(jaxes.snes(8), horizon=4, iterations=2)
+model = jaxes.planning.true_model(environment)
+episodes = jaxes.control(environment, plans, model, num_episodes=35, episode_length=12)
+assert episodes.returns.shape == (35,)
+print(np.asarray(episodes.actions).tobytes().hex())
+"""
+
+
+@pytest.mark.slow
+def test_the_number_of_devices_does_not_show():
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    commands = ([sys.executable, "-c", SAME_BITS, str(devices)] for devices in (1, 2, 3))
+    said = {
+        subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+        for command in commands
+    }
+    assert len(said) == 1

@@ -116,6 +116,26 @@ def test_data_that_is_constant_or_missing_gives_finite_predictions():
         assert np.isfinite(loss)
 
 
+def test_a_fit_that_diverges_leaves_what_was_learned(learned):
+    model, state, _ = learned
+    data = linear_data()
+    broken = data._replace(next_observations=data.next_observations.at[3].set(jnp.nan))
+    after, loss = jax.jit(model.fit)(jax.random.key(0), state, broken)
+    assert np.isnan(loss)
+    assert jax.tree.all(jax.tree.map(np.array_equal, after.params, state.params))
+
+
+def test_networks_learn_from_different_rows():
+    """With one row in a hundred that says otherwise, a bootstrap misses it in a third of cases."""
+    model = model_of(members=8, num_updates=300, hidden=())
+    data = linear_data(rows=60, noise=0.0)
+    data = data._replace(next_observations=data.next_observations.at[0, 0].add(30.0))
+    state, _ = jax.jit(model.fit)(jax.random.key(5), model.init(jax.random.key(0)), data)
+    _, seen, _, _ = predictions(model, state, 0.0, 0.0, repeats=50)
+    of_members = seen[..., 0].std(axis=0)  # how much noise each network has learned
+    assert of_members.max() > 1.5 * of_members.min()
+
+
 def test_a_buffer_keeps_the_last_rows():
     data = no_transitions(5, 1, 1)
     for start, valid in [(0, [1, 1, 1]), (3, [1, 0, 1]), (6, [1, 1, 0])]:
@@ -155,6 +175,10 @@ def test_what_the_environment_knows_is_not_learned():
         ({"done": "always"}, "done must be a function or one of learned, never"),
         ({"features": "sin"}, "features must be a function or None"),
         ({"features": lambda x: 1 / 0}, "features fails: ZeroDivisionError"),
+        ({"features": lambda x: x[None]}, "features must be a function to a vector"),
+        ({"hidden": 64}, "hidden must be a sequence of sizes"),
+        ({"reward": lambda x, action, y: y}, "reward must be a function to one number"),
+        ({"done": lambda x: x}, "done must be a function to one number"),
     ],
 )
 def test_bad_input_is_one_line(options, message):

@@ -44,7 +44,8 @@ def test_a_value_at_the_end_counts_where_the_episode_goes_on():
     objective = sum_of_rewards(discount=0.5, value=lambda observation: 32 * observation[0])
     assert value_of(objective) == pytest.approx(3 + 4)  # γ⁵ · 32 · 4
     assert value_of(objective, end=4) == pytest.approx(3)
-    assert value_of(objective, left=5) == pytest.approx(3 + 4)
+    assert value_of(objective, left=6) == pytest.approx(3 + 4)
+    assert value_of(objective, left=5) == pytest.approx(3)  # the episode ends there
     assert value_of(objective, left=4) == pytest.approx(2)
 
 
@@ -75,7 +76,9 @@ def test_a_deadline_shortens_the_plan_and_then_is_to_be_held():
     closest = reach(TARGET, "closest", deadline=2)
     assert value_of(closest) == pytest.approx(-DISTANCES[:2].min())
     for begun in (3, 7):  # from the deadline on all steps count
-        assert value_of(reach(TARGET, deadline=3), begun=begun) == pytest.approx(-DISTANCES.mean())
+        for when in ("final", "every_step", "closest"):
+            held = reach(TARGET, when, deadline=3)
+            assert value_of(held, begun=begun) == pytest.approx(-DISTANCES.mean())
 
 
 def test_a_target_may_move():
@@ -111,7 +114,11 @@ def test_what_is_no_number_is_nan_where_it_was_seen_before_the_end(objective, ba
         (lambda: reach(lambda step: jnp.zeros(3)).check(2), "target must be of the 2 numbers"),
         (lambda: reach(lambda step: 1 / 0).check(2), "target fails: ZeroDivisionError"),
         (lambda: sum_of_rewards(discount=0.0), r"discount must be in \(0, 1\]"),
-        (lambda: sum_of_rewards(value=lambda x: x).check(2), r"value must be a function to \[\]"),
+        (
+            lambda: sum_of_rewards(value=lambda x: x).check(2),
+            r"value must be a function to one number \[\]",
+        ),
+        (lambda: reach((0.0,), features=lambda x: x[0]).check(2), "features must be .* a vector"),
     ],
 )
 def test_bad_input_is_one_line(make, message):

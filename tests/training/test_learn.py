@@ -13,7 +13,8 @@ from worlds import point
 import jaxes
 from jaxes.cli import main
 from jaxes.config.plan import load
-from jaxes.planning import ensemble_model, planner, true_model
+from jaxes.planning import ensemble_model, planner, reach, true_model
+from jaxes.planning.learn import transitions
 from jaxes.training.metrics import read_rows
 
 POINT = point(num_steps=12)
@@ -27,13 +28,13 @@ training: {num_trials: 2, episode_length: 6, num_test_episodes: 3}
 """
 
 
-def learn(num_trials=3, environment=POINT, model=None, **options):
+def learn(num_trials=3, environment=POINT, model=None, searched=PLANNER, **options):
     model = model or ensemble_model(
         environment, members=2, hidden=(8,), num_updates=30, batch_size=16
     )
     small = {"episode_length": 12, "num_random_steps": 30, "capacity": 60, "num_test_episodes": 2}
     return jaxes.learn_to_control(
-        environment, PLANNER, model, num_trials=num_trials, **(small | options)
+        environment, searched, model, num_trials=num_trials, **(small | options)
     )
 
 
@@ -53,8 +54,9 @@ def test_trials_are_stored_and_learned_from(whole):
     np.testing.assert_allclose(kept, data.next_observations[:, 0], atol=1e-5)
     rows, _ = read_rows(directory / "metrics.jsonl")
     assert [row["generation"] for row in rows] == [1, 2, 3]
+    assert [("plan/seconds" in row) for row in rows] == [True, True, False]  # the last has a test
     for row in rows:
-        assert {"plan/seconds", "plan/best", "model/loss", "model/bounded"} <= row.keys()
+        assert {"plan/best", "model/loss", "model/bounded"} <= row.keys()
         assert row["rollout/env_steps"] == 12
         assert 0 <= row["model/bounded"] <= 1
     assert result.env_steps == 36
@@ -79,8 +81,11 @@ def test_a_run_that_was_cut_ends_in_the_same_bits(whole, tmp_path):
     assert told(cut) == told(directory)
     with pytest.raises(ValueError, match="already holds a run"):
         learn(run_dir=cut)
-    with pytest.raises(ValueError, match="capacity"):
+    with pytest.raises(ValueError, match=r"training\.capacity"):
         learn(run_dir=cut, resume=True, capacity=70)
+    another = PLANNER._replace(objective=reach((0.0, 0.0)))
+    with pytest.raises(ValueError, match=r"parts\.planner\.objective"):
+        learn(run_dir=cut, resume=True, searched=another)
 
 
 def test_what_is_learned_controls(whole):
@@ -94,7 +99,16 @@ def test_what_is_learned_controls(whole):
 
 
 def test_the_true_model_beats_standing_still_and_its_tests_are_fresh():
-    result = learn(2, model=true_model(POINT), num_test_episodes=8)
+    rows = []
+    result = learn(
+        3,
+        model=true_model(POINT),
+        num_test_episodes=1,
+        test_every=1,
+        callback=lambda row, state: rows.append(row),
+    )
+    trials = [row["return/mean"] for row in rows]
+    assert len({*trials, *(row["test/return_mean"] for row in rows)}) == 6
     assert result.return_mean > result.zero_policy_return
     assert result.state.data is None
     assert result.episode_length == 12
@@ -106,10 +120,13 @@ def test_an_environment_that_diverges_is_told_and_not_learned_from():
         return (x, steps), observation, jnp.where(steps == 5, jnp.nan, reward), done
 
     broken = POINT._replace(step=step)
-    result = learn(1, broken)
+    result = learn(1, broken, true_model(POINT))
     assert result.num_diverged == 1
     assert result.status == "diverged"
-    assert np.all(np.isfinite(result.state.data.rewards))
+    episodes = jaxes.control(broken, PLANNER, true_model(POINT), episode_length=12)
+    rows, usable = transitions(episodes)
+    np.testing.assert_array_equal(usable, np.arange(12) < 4)
+    np.testing.assert_array_equal(rows.next_observations[:3], rows.observations[1:4])
 
 
 def test_bad_input_is_one_line(tmp_path):
@@ -135,6 +152,12 @@ def test_the_command_line_plans_resumes_and_reports(tmp_path, capsys):
     assert "trial 2/2" in said.err
     assert main(["resume", run_dir]) == 0
     assert "all trials are done; to go on, raise num_trials" in capsys.readouterr().out
+    assert main(["evaluate", run_dir, "--episodes", "5", "--json"]) == 0
+    evaluated = json.loads(capsys.readouterr().out)
+    assert (evaluated["num_test_episodes"], evaluated["generation"]) == (5, 2)
+    assert evaluated["return_mean"] != evaluated["zero_policy_return"]
+    assert main(["report", run_dir]) == 0
+    assert (tmp_path / "run" / "report" / "returns.png").exists()
     resolved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert resolved["planner"]["objective"] == {"name": "sum_of_rewards", "discount": 1.0}
     assert resolved["model"]["name"] == "true_model"
@@ -143,6 +166,12 @@ def test_the_command_line_plans_resumes_and_reports(tmp_path, capsys):
 
 
 def test_python_and_the_config_are_the_same_run(tmp_path):
+    numbers = PLANNER.strategy.hparams._replace(sigma=0.1)
+    changed = planner(PLANNER.strategy._replace(hparams=numbers), horizon=4, iterations=2)
+    pendulum = jaxes.environments.pendulum()
+    learn(np.int64(1), pendulum, true_model(pendulum), changed, run_dir=tmp_path / "changed")
+    written = yaml.safe_load((tmp_path / "changed" / "config.yaml").read_text())
+    assert written["planner"]["strategy"]["cem"]["sigma"] == 0.1
     (tmp_path / "plan.yaml").write_text(CONFIG)
     config = load(tmp_path / "plan.yaml")
     environment, plans, model, training = config.build()
@@ -169,7 +198,6 @@ def test_python_and_the_config_are_the_same_run(tmp_path):
         ("model.name=oracle", "model.name: unknown value 'oracle'"),
         ("model={name: ensemble_model, particles: 3}", "model.particles must be a multiple"),
         ("training.num_trials=0", "training.num_trials must be"),
-        ("training.capacity=3", "training.capacity must be"),
         ("environment={name: gymnax, env_name: CartPole-v1}", "discrete actions cannot be planned"),
         ("planner.horizn=3", "planner.horizn: unknown field; allowed:"),
     ],
