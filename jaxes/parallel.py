@@ -181,6 +181,33 @@ def replicated(fn: Callable[..., T], mesh: Mesh | None = None) -> Callable[..., 
     )
 
 
+def divided(fn: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:
+    """`(shared, rows) -> results`, `fn(shared, row)` of each row of a tree's leaves, jitted; the
+    devices divide the rows, and each does its share one after another. Nothing is exchanged."""
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def program(mesh: Mesh, shared: Any, rows: Any) -> T:
+        share = jax.shard_map(
+            lambda shared, rows: jax.lax.map(functools.partial(fn, shared), rows),
+            mesh=mesh,
+            in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+            out_specs=PartitionSpec(AXIS),
+            check_vma=False,
+        )
+        return share(shared, rows)
+
+    def run(shared: Any, rows: Any) -> T:
+        size = jax.tree.leaves(rows)[0].shape[0]
+        mesh = make_mesh(min(size, jax.local_device_count()))
+        count = mesh.devices.size
+        whole = -(-size // count) * count  # the last row again, where a device has none left
+        rows = jax.tree.map(lambda leaf: leaf[jnp.minimum(jnp.arange(whole), size - 1)], rows)
+        rows = jax.device_put(rows, NamedSharding(mesh, PartitionSpec(AXIS)))
+        return jax.tree.map(lambda leaf: leaf[:size], program(mesh, place(shared, mesh), rows))
+
+    return run
+
+
 def place(tree: T, mesh: Mesh | None = None) -> T:
     """A copy of the tree on every device of the mesh."""
     return jax.device_put(tree, NamedSharding(mesh or make_mesh(), PartitionSpec()))

@@ -29,7 +29,6 @@ class Search(NamedTuple):
       fitness_fn: `(solution [D]) -> fitness []`, jittable; maximized, NaN ranks worst.
       size: int32 `[]`, traced: only so many first members are evaluated, where `strategy` makes
         nothing of the others (see `jaxes.optimize.programs`); None where all are.
-      chunk_size: members that are evaluated at once.
       hold: whether the noise of a generation is held in memory, `[N, D]`, rather than drawn twice;
         it is the same noise.
     """
@@ -37,7 +36,6 @@ class Search(NamedTuple):
     strategy: Strategy
     fitness_fn: Callable[[Array], Any]
     size: Array | None = None
-    chunk_size: int = CHUNK_SIZE
     hold: bool = False
 
 
@@ -71,13 +69,17 @@ def begin(search: Search, mean: Array, hparams: HParams | None = None) -> Search
     )
 
 
-def advance(search: Search, key: Array, state: SearchState) -> tuple[SearchState, Array]:
+def advance(
+    search: Search, key: Array, state: SearchState, beside: Array | None = None
+) -> tuple[SearchState, Array]:
     """The state after one more generation, and the fitness `[N]` of its members.
 
     Args:
       search: what is searched, and by what.
       key: this generation's, consumed.
       state: of `begin`, or of the last generation.
+      beside: `[K, D]`, solutions that are evaluated at once with all members, and of which the
+        strategy is not told; they may become the best, also where they only tie with it.
 
     Raises:
       ValueError: at trace time, where `fitness_fn` returns anything else than one real number.
@@ -89,7 +91,7 @@ def advance(search: Search, key: Array, state: SearchState) -> tuple[SearchState
       ...     lambda state, key: advance(search, key, state), begin(search, jnp.zeros(10)), keys
       ... )
     """
-    strategy, fitness_fn, size, chunk_size, hold = search
+    strategy, fitness_fn, size, hold = search
     check_scalar("fitness_fn", fitness_fn, state.best)
     if hold and strategy.hold is not None:
         key = strategy.hold(key, state.strategy)
@@ -99,11 +101,22 @@ def advance(search: Search, key: Array, state: SearchState) -> tuple[SearchState
         return jnp.asarray(fitness_fn(solution), solution.dtype)
 
     # Not divided among devices: each may be at another step of another episode.
-    if size is None:
-        fitness = evaluate_in_chunks(fn, population, divide=False, chunk_size=chunk_size)
+    if beside is not None:
+        values = jax.vmap(fn)(jnp.concatenate([population(), beside]))
+        fitness, others = values[: population.size], values[population.size :]
+    elif size is None:
+        fitness = evaluate_in_chunks(fn, population, divide=False)
     else:
         fitness = evaluate_first(fn, population, size)
     state = told(strategy, key, state, fitness, lambda member: population(member[None])[0])
+    if beside is not None:
+        judged = without_nan(others)
+        most = jnp.argmax(judged)
+        better = (judged[most] >= state.best_fitness) & (judged[most] > -jnp.inf)
+        state = state._replace(
+            best=jnp.where(better, beside[most], state.best),
+            best_fitness=jnp.where(better, judged[most], state.best_fitness),
+        )
     return state, fitness
 
 
@@ -145,10 +158,7 @@ def check_scalar(field: str, fn: Callable[[Array], Any], x: Any) -> None:
 
 
 def evaluate_in_chunks(
-    fn: Callable[[Array], Array],
-    population: Population,
-    divide: bool = True,
-    chunk_size: int = CHUNK_SIZE,
+    fn: Callable[[Array], Array], population: Population, divide: bool = True
 ) -> Array:
     """`fn` of each member: `[N]`, never holding more than a chunk of the population.
 
@@ -158,7 +168,7 @@ def evaluate_in_chunks(
     def chunk(members: Array) -> Array:
         return jax.vmap(fn)(population(members))
 
-    size = min(population.size, chunk_size)
+    size = min(population.size, CHUNK_SIZE)
     members = jnp.arange(population.size, dtype=jnp.int32)
     whole = population.size - population.size % size
     chunks = members[:whole].reshape(-1, size)

@@ -112,8 +112,7 @@ def control(
     count = -(-num_episodes // GROUP.get(jax.default_backend(), num_episodes))
     size = -(-num_episodes // count)
     keys = jax.random.split(jax.random.key(seed), count * size).reshape(count, size)
-    keys, state = parallel.place((keys, state))
-    episodes = program(keys, state)
+    episodes = program(state, keys)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_episodes], episodes)
 
 
@@ -141,14 +140,10 @@ def _program(
     model: Model,
     episode_length: int,
     policy: Policy | None,
-) -> Callable[[Array, ModelState], Episodes]:
+) -> Callable[[ModelState, Array], Episodes]:
     agent = agent_in(environment, planner, model)
     run = episodes_of(environment, agent, episode_length, policy)
-
-    def divided(keys: Array, model_state: ModelState) -> Episodes:
-        return parallel.map_divided(lambda group: run(group, model_state), keys)
-
-    return jax.jit(parallel.replicated(divided))
+    return parallel.divided(lambda model_state, keys: run(keys, model_state))
 
 
 def episodes_of(

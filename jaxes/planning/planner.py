@@ -21,12 +21,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import MAX_COUNT, check, check_count, check_name, failing, kinds, show
+from jaxes.checks import MAX_COUNT, check, check_count, check_name
 from jaxes.core import Strategy
+from jaxes.planning.imagine import check_step, folded
 from jaxes.planning.models import Imagined, Model, ModelState
 from jaxes.planning.noise import Coloring, Noise, check_noise
-from jaxes.planning.objectives import Moment, Objective, sum_of_rewards
-from jaxes.search import Search, SearchState, advance, begin, without_nan
+from jaxes.planning.objectives import Objective, sum_of_rewards
+from jaxes.search import Search, SearchState, advance, begin
 from jaxes.specs import of_planner, recorded
 
 WarmStart = Literal["shift", "none"]
@@ -191,7 +192,7 @@ class _PlanSearch:
     def plan(
         self, key: Array, model_state: ModelState, state: Imagined, before: PlannerState
     ) -> tuple[Array, PlannerState, PlanInfo]:
-        _check_step(self.model, model_state, state)
+        check_step(self.model, model_state, state)
         members = self.model.particles(model_state)
 
         def imagine(key: Array, z: Array) -> tuple[Array, Imagined]:
@@ -200,12 +201,10 @@ class _PlanSearch:
         report_key, *keys = jax.random.split(key, self.planner.iterations + 1)
         search = begin(Search(self.planner.strategy, _any), self.coloring.solution(before.mean))
         generation = partial(self.generation, imagine)
-        search, differ = jax.lax.scan(generation, search, jnp.stack(keys))
+        search, _ = jax.lax.scan(generation, search, jnp.stack(keys))
 
-        z = search.strategy.mean
-        mean = self.coloring.plan(z, self.model.action_size)
-        if self.execute == "best":  # of sequences that are all alike none is
-            z = jnp.where(jnp.any(differ), search.best, z)
+        mean = self.coloring.plan(search.strategy.mean, self.model.action_size)
+        z = search.best if self.execute == "best" else search.strategy.mean
         chosen = jnp.clip(self.coloring.plan(z, self.model.action_size), -1, 1)
         report: dict[str, Array] = {}
         if self.model.report is not None:
@@ -222,8 +221,9 @@ class _PlanSearch:
 
     def generation(
         self, imagine: Callable, search: SearchState, key: Array
-    ) -> tuple[SearchState, Array]:
-        """One more of a search, and whether its sequences differ in what they are worth."""
+    ) -> tuple[SearchState, None]:
+        """One more of a search. The mean is evaluated beside the sequences, and is the best where
+        they are worth no more: of plans that all keep a pole up, the calmest."""
         search_key, noise_key = jax.random.split(key)
         if self.model.noisy:  # the best of luckier noise is not better
             search = search._replace(best_fitness=jnp.full_like(search.best_fitness, -jnp.inf))
@@ -232,10 +232,8 @@ class _PlanSearch:
             return jnp.mean(imagine(noise_key, z)[0])
 
         strategy = self.planner.strategy
-        whole = Search(strategy, value, chunk_size=strategy.population_size, hold=True)
-        search, values = advance(whole, search_key, search)
-        values = without_nan(values)
-        return search, jnp.max(values) > jnp.min(values)
+        whole = Search(strategy, value, hold=True)
+        return advance(whole, search_key, search, search.strategy.mean[None])[0], None
 
     def imagine(
         self, members: Any, state: Imagined, before: PlannerState, key: Array, z: Array
@@ -256,76 +254,3 @@ class _PlanSearch:
 
 def _any(z: Array) -> Array:
     return z[0]
-
-
-def folded(
-    model: Model,
-    objective: Objective,
-    member: Any,
-    state: Imagined,
-    times: tuple[Array, Array, Array, Array],
-    left: Array,
-) -> tuple[Array, Imagined]:
-    """What the objective says of one particle's sequence, and where it ends.
-
-    NaN where an observation or a reward left the finite numbers before the end: it ranks worst.
-
-    Args:
-      member: what the particle predicts with.
-      state: where it begins.
-      times: actions `[H, A]`, keys `[H]`, steps of the episode int32 `[H]`, of the plan `[H]`.
-      left: int32 `[]`, how many steps the episode has.
-    """
-
-    def step(carry: tuple, time: tuple) -> tuple[tuple, None]:
-        state, last, sound, total = carry
-        action, key, steps, ahead = time
-        after, observation, reward, done = model.step(member, state, action, key)
-        over, beyond = last.over | last.done, ahead > left
-        moment = Moment(
-            observation=jnp.where(over, last.observation, observation),
-            reward=reward,
-            done=done | over | (ahead >= left),
-            over=over,
-            beyond=beyond,
-            step=steps,
-            ahead=ahead,
-        )
-        if model.report is not None:  # of the episode, not of what the model makes of its end
-            after = jax.tree.map(partial(jnp.where, over | beyond), state, after)
-        finite = jnp.isfinite(reward) & jnp.all(jnp.isfinite(observation))
-        sound &= finite | over | beyond
-        return (after, moment, sound, objective.update(total, moment)), None
-
-    no, none = jnp.bool_(False), jnp.zeros((), jnp.int32)
-    observation = jnp.zeros(model.observation_size)
-    start = Moment(observation, jnp.zeros(()), no, no, no, none, none)
-    init = jax.tree.map(jnp.asarray, objective.init)
-    (state, last, sound, total), _ = jax.lax.scan(
-        step, (state, start, jnp.bool_(True), init), times
-    )
-    value = objective.value(total, last)
-    return jnp.where(sound & jnp.isfinite(value), value, jnp.nan), state
-
-
-def _check_step(model: Model, model_state: ModelState, state: Imagined) -> None:
-    """Raises a ValueError unless the model's step returns what `Model` says, by its shapes."""
-
-    def step(model_state: ModelState, state: Imagined, action: Array, key: Array) -> tuple:
-        member = jax.tree.map(lambda leaf: leaf[0], model.particles(model_state))
-        return model.step(member, state, action, key)
-
-    action = jax.ShapeDtypeStruct((model.action_size,), jnp.float32)
-    with failing("model.step fails"):
-        found = jax.eval_shape(step, model_state, state, action, jax.random.key(0))
-    parts = isinstance(found, tuple) and len(found) == 4
-    check("model.step", show(found), parts, "a function to (state, observation, reward, done)")
-    after, observation, reward, done = found
-    same = kinds(after) == kinds(state)
-    check("model.step's state", show(after), same, f"like the one it is given, {show(state)}")
-    seen, size = kinds(observation)[1], model.observation_size
-    vector = seen == [((size,), jnp.float32)]
-    check("model.step's observation", show(observation), vector, f"float32 [{size}]")
-    for name, value, dtype in (("reward", reward, jnp.float32), ("done", done, jnp.bool_)):
-        ok = kinds(value)[1] == [((), dtype)]
-        check(f"model.step's {name}", show(value), ok, f"{jnp.dtype(dtype)}[]")

@@ -10,6 +10,7 @@ import jaxes
 from jaxes.planning import planner
 from jaxes.planning.noise import Coloring
 from jaxes.planning.objectives import Objective
+from jaxes.search import Search, advance, begin
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 7, 30])
@@ -39,35 +40,60 @@ def test_white_noise_is_the_identity_whatever_beta_is():
     np.testing.assert_array_equal(Coloring("white", 3.0, 9).matrix, np.eye(9))
 
 
-@pytest.mark.parametrize("make", [jaxes.cem, jaxes.cma_es, jaxes.snes])
-def test_fitness_that_is_noise_moves_no_covariance_of_a_plan(make):
-    """What the map could do wrong: stretch some directions at the cost of others."""
-    horizon, iterations, repeats = 8, 3, 400
-    strategy = make(32, sigma=0.5)
+def noise_of(x):
+    """A number in [0, 1) that says nothing of x: it is made of its last bits."""
+    bits = jax.lax.bitcast_convert_type(x, jnp.int32)
+    return jnp.sin(bits.astype(jnp.float32) * 12.9898) * 43758.5453 % 1.0
 
-    def update(total, moment):  # a number that says nothing of the plan: the noise of its bits
-        bits = jax.lax.bitcast_convert_type(moment.observation[0], jnp.int32)
-        return total + jnp.sin(bits.astype(jnp.float32) * 12.9898) * 43758.5453 % 1.0
 
-    noise = Objective(np.float32(0), update, lambda total, last: total)
-    plans = planner(strategy, horizon=horizon, iterations=iterations, objective=noise)
-    agent = plans.with_model(line())
+def test_noise_moves_the_mean_of_a_plan_as_the_map_says_and_equal_fitness_not_at_all():
+    horizon, repeats = 8, 400
+    noise = Objective(
+        np.float32(0), lambda _, moment: noise_of(moment.observation[0]), lambda total, last: total
+    )
     flat = Objective(np.float32(0), lambda total, moment: total, lambda total, last: total)
-    still = plans._replace(objective=flat).with_model(line())
 
-    def means(agent):
+    def means(objective):
+        plans = planner(jaxes.cem(32, sigma=0.5), horizon=horizon, objective=objective)
+        agent = plans.with_model(line())
+
         def plan(key):
             _, after, _ = agent.plan(key, (), jnp.zeros(()), agent.init())
             return after.mean[:, 0]
 
-        return jax.jit(jax.vmap(plan))(jax.random.split(jax.random.key(0), repeats))
+        return np.asarray(jax.jit(jax.vmap(plan))(jax.random.split(jax.random.key(0), repeats)))
 
-    np.testing.assert_array_equal(means(still), 0)  # equal fitness moves nothing at all
-    # Means move by Σ^½ times noise: their covariance is a multiple of L Lᵀ.
+    np.testing.assert_array_equal(means(flat), 0)
+    # Means move by Σ^½ times noise: their covariance is a multiple of L Lᵀ, shifted by a step.
     L = Coloring("colored", 2.0, horizon).matrix
     shift = np.eye(horizon, k=1)
     shift[-1, -1] = 1
-    expected = shift @ L @ L.T @ shift.T
-    found = np.cov(np.asarray(means(agent)).T)
+    expected, found = shift @ L @ L.T @ shift.T, np.cov(means(noise).T)
     scale = np.trace(found) / np.trace(expected)
     assert np.linalg.norm(found / scale - expected) < 0.25 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "variances", "expected"),
+    [
+        # An estimate from k elites about their own mean is smaller by 1 - 1/k.
+        (jaxes.cem(40, elite_fraction=0.25), lambda state: state.std**2, 0.9**10),
+        (jaxes.snes(40, sigma=1.0), lambda state: state.std**2, 1.0),
+        (jaxes.cma_es(40, sigma=1.0), lambda state: state.sigma**2 * jnp.diag(state.C), 1.0),
+    ],
+    ids=["cem", "snes", "cma_es"],
+)
+def test_no_covariance_drifts_where_fitness_is_noise(strategy, variances, expected):
+    """Ten generations, which is more than a plan has."""
+    search = Search(strategy, lambda x: noise_of(x[0]))
+
+    def run(key):
+        keys = jax.random.split(key, 10)
+        start = begin(search, jnp.zeros(6))
+        return jax.lax.scan(lambda state, key: advance(search, key, state), start, keys)[0]
+
+    found = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(1), 200)).strategy
+    each = jnp.mean(jax.vmap(variances)(found), axis=0)
+    np.testing.assert_allclose(each, expected, rtol=0.35)
+    np.testing.assert_allclose(jnp.mean(each), expected, rtol=0.15)
+    np.testing.assert_allclose(jnp.mean(found.mean, axis=0), 0, atol=0.2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxes.planning import Model, reach, sum_of_rewards
-from jaxes.planning.planner import folded
+from jaxes.planning.imagine import folded
 
 OBSERVATIONS = np.array([[3.0, 0.0], [1.0, 1.0], [0.5, 2.0], [2.0, 2.0], [4.0, 0.0]], np.float32)
 REWARDS = np.array([1.0, -2.0, 4.0, 8.0, 16.0], np.float32)
