@@ -78,7 +78,8 @@ def check_name(field: str, value: Any, names: Iterable[str]) -> None:
 
 def check_path(field: str, value: Any) -> None:
     """Raises a ValueError unless it is a path, or None."""
-    check(field, value, value is None or isinstance(value, str | os.PathLike), "a path or None")
+    path = isinstance(value, str | os.PathLike) and value != ""
+    check(field, value, value is None or path, "a path or None")
 
 
 def check_package(field: str, value: Any, package: str, install: str) -> None:

@@ -10,6 +10,7 @@ from jaxes.config.files import ConfigError, config_of_run, read
 from jaxes.config.sections import Section, section_of, validate
 from jaxes.environments import Environment
 from jaxes.planning import MODELS, OBJECTIVES, Model, Planner, planner
+from jaxes.planning.objectives import check_objective
 from jaxes.training.learn import check_training, learn_to_control
 
 
@@ -35,12 +36,12 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> "PlanConfig":
 
 
 def is_plan_run(run_dir: Path) -> bool:
-    """Whether a directory has a run that plans, as its config says.
-
-    Raises:
-      ConfigError: there is no config, or it cannot be read.
-    """
-    return "planner" in read(config_of_run(run_dir))
+    """Whether a directory has a run that plans, as its config says; not where it has none that can
+    be read: whoever needs one says so."""
+    try:
+        return "planner" in read(config_of_run(run_dir))
+    except ValueError:
+        return False
 
 
 class PlanConfig:
@@ -74,7 +75,7 @@ class PlanConfig:
             make, arguments = MODELS[config.model.name], parts.arguments(config.model)
             model = make(environment, **arguments)
         with parts.in_section("planner.objective", environment.name):
-            objective.check(model.observation_size)
+            check_objective(objective, model.observation_size)
         training = parts.arguments(config.training)
         with parts.in_section("training"):
             check_training(training, model)

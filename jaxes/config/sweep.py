@@ -91,7 +91,8 @@ def load(path: str | Path, overrides: tuple[str, ...] = ()) -> SweepSetup:
     """
     data = found_from(path, read(path, overrides))
     if "sweep" not in data:
-        raise ConfigError(f"sweep: {path} has no such section; run it with `jaxes train`")
+        command = "plan" if "planner" in data else "train"
+        raise ConfigError(f"sweep: {path} has no such section; run it with `jaxes {command}`")
     if not isinstance(data["sweep"], dict):
         raise ConfigError(f"sweep: expected a section, got {data['sweep']!r}")
     section = validate(SweepSection, data["sweep"], "sweep.")

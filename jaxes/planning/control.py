@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxes import parallel
-from jaxes.checks import check, check_count, check_seed, failing, hashes, show
-from jaxes.environments.base import Environment, EnvState, tidied
+from jaxes.checks import check, check_count, check_seed, failing, hashes, kinds, show
+from jaxes.environments.base import Environment, EnvState, shapes_of_reset, tidied
 from jaxes.planning.models import Model, ModelState, continuous
 from jaxes.planning.planner import Agent, Planner, PlannerState
 from jaxes.policies import Policy, initial_state
@@ -108,6 +108,9 @@ def control(
     make = _program if hashes((environment, planner, model, policy)) else _program.__wrapped__
     program = make(environment, planner, model, episode_length, policy)
     state = model.init(jax.random.key(seed)) if model_state is None else model_state
+    expected = jax.eval_shape(model.init, jax.random.key(seed))
+    same = kinds(state) == kinds(expected)
+    check("model_state", show(state), same, f"like what model.init gives, {show(expected)}")
     # In groups whose size says nothing of the devices, which divide them: the bits are the same.
     count = -(-num_episodes // GROUP.get(jax.default_backend(), num_episodes))
     size = -(-num_episodes // count)
@@ -130,6 +133,10 @@ def agent_in(environment: Environment, planner: Planner, model: Model) -> Agent:
         ("action_size", model.action_size, environment.num_outputs),
     ]:
         check(f"model.{what}", found, found == needed, f"{needed}, as {environment.name} has it")
+    with failing("model.start fails"):
+        jax.eval_shape(model.start, *shapes_of_reset(tidied(environment).reset))
+    with failing("model.init fails"):
+        jax.eval_shape(model.init, jax.random.key(0))
     return agent
 
 
@@ -268,11 +275,14 @@ def check_policy(policy: Any, model: Model) -> None:
     allowed = "a Policy, as problem.policy(mean, problem_state) gives it"
     check("policy", policy, isinstance(policy, Policy), allowed)
 
-    def act(key: Array, observation: Array) -> Array:
-        return policy.apply(policy.init(key), initial_state(policy, key), observation)[0]
+    def act(key: Array, observation: Array) -> tuple:
+        memory = initial_state(policy, key)
+        return memory, *policy.apply(policy.init(key), memory, observation)
 
     seen = jax.ShapeDtypeStruct((model.observation_size,), jnp.float32)
     with failing(f"policy fails with {model.observation_size} observations"):
-        outputs = jax.eval_shape(act, jax.random.key(0), seen)
-    fits = outputs.shape == (model.action_size,)
+        before, outputs, after = jax.eval_shape(act, jax.random.key(0), seen)
+    same = kinds(before) == kinds(after)
+    check("policy's memory", show(after), same, f"like its initial_state, {show(before)}")
+    fits = getattr(outputs, "shape", None) == (model.action_size,)
     check("policy", show(outputs), fits, f"one of {model.action_size} actions")

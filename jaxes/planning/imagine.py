@@ -65,6 +65,12 @@ def folded(
 def check_step(model: Model, model_state: ModelState, state: Imagined) -> None:
     """Raises a ValueError unless the model's step returns what `Model` says, by its shapes."""
 
+    with failing("model.particles fails"):
+        members = jax.eval_shape(model.particles, model_state)
+    count = model.num_particles
+    rows = all(leaf.shape[:1] == (count,) for leaf in jax.tree.leaves(members))
+    check("model.particles", show(members), rows, f"a function to arrays of {count} rows")
+
     def step(model_state: ModelState, state: Imagined, action: Array, key: Array) -> tuple:
         member = jax.tree.map(lambda leaf: leaf[0], model.particles(model_state))
         return model.step(member, state, action, key)
@@ -83,3 +89,11 @@ def check_step(model: Model, model_state: ModelState, state: Imagined) -> None:
     for name, value, dtype in (("reward", reward, jnp.float32), ("done", done, jnp.bool_)):
         ok = kinds(value)[1] == [((), dtype)]
         check(f"model.step's {name}", show(value), ok, f"{jnp.dtype(dtype)}[]")
+    if model.report is None:
+        return
+    with failing("model.report fails"):
+        told = jax.eval_shape(model.report, after)
+    scalars = isinstance(told, dict) and all(
+        isinstance(name, str) and kinds(value)[1][0][0] == () for name, value in told.items()
+    )
+    check("model.report", show(told), scalars, "a function to {name: number []}")

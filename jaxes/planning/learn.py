@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxes.checks import check, failing, kinds, show
 from jaxes.core import TEST, TRAIN, Tests
 from jaxes.environments.base import Environment, tidied
 from jaxes.planning.control import Episodes, episodes_of
 from jaxes.planning.data import Transitions, no_transitions, stored
-from jaxes.planning.models import ModelState
+from jaxes.planning.models import Model, ModelState
 from jaxes.planning.planner import Agent
 from jaxes.policies import Policy
 
@@ -86,7 +87,7 @@ class Trials(NamedTuple):
         steps = episodes.length[0]
 
         def mean(values: Array) -> Array:
-            return jnp.sum(values) / steps.astype(values.dtype)
+            return jnp.sum(values) / jnp.maximum(steps, 1).astype(values.dtype)
 
         metrics = {
             "return/mean": episodes.returns[0],
@@ -154,6 +155,21 @@ def transitions(episodes: Episodes) -> tuple[Transitions, Array]:
 def _usable(reward: Array, observation: Array) -> Array:
     """Whether a transition can be learned from: finite, and its square as well."""
     return (jnp.abs(reward) < LARGEST) & jnp.all(jnp.abs(observation) < LARGEST)
+
+
+def check_fit(model: Model, capacity: int) -> None:
+    """Raises a ValueError unless a model that learns is fitted as `Model` says, by its shapes."""
+    if model.fit is None:
+        return
+    key = jax.random.key(0)
+    before = jax.eval_shape(model.init, key)
+    data = no_transitions(capacity, model.observation_size, model.action_size)
+    with failing("model.fit fails"):
+        found = jax.eval_shape(model.fit, key, before, data)
+    pair = isinstance(found, tuple) and len(found) == 2 and kinds(found[0]) == kinds(before)
+    pair = pair and kinds(found[1])[1][0][0] == ()
+    allowed = f"a function to (model_state, loss []), the state like {show(before)}"
+    check("model.fit", show(found), pair, allowed)
 
 
 def standing(state: LearnState) -> LearnState:

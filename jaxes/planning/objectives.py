@@ -10,8 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import check, check_count, check_fraction, check_name, failing, is_real, show
+from jaxes.checks import (
+    check,
+    check_count,
+    check_fraction,
+    check_name,
+    failing,
+    is_real,
+    kinds,
+    show,
+)
 from jaxes.specs import recorded
+
+LARGEST = 1e15  # of a target: its square is still a number of float32
 
 When = Literal["final", "every_step", "closest"]
 
@@ -178,9 +189,26 @@ def _vector(field: str, value: Any) -> np.ndarray:
         vector = np.asarray(value, np.float32)
     except (TypeError, ValueError):
         vector = np.zeros((0, 0), np.float32)
-    finite = vector.ndim == 1 and vector.size > 0 and bool(np.all(np.isfinite(vector)))
-    check(field, value, finite, "a vector of finite numbers")
+    held = vector.ndim == 1 and vector.size > 0 and bool(np.all(np.abs(vector) < LARGEST))
+    check(field, value, held, f"a vector of finite numbers, less than {LARGEST:g}")
     return vector
+
+
+def check_objective(objective: Objective, observation_size: int) -> None:
+    """Raises a ValueError where it does not fit observations of this size, fails, or returns
+    something else than `Objective` says. Nothing is computed."""
+    check("objective.check", objective.check, callable(objective.check), "a function")
+    objective.check(observation_size)
+    number, flag, whole = (jnp.zeros((), dtype) for dtype in (jnp.float32, bool, jnp.int32))
+    seen = jnp.zeros(observation_size)
+    moment = Moment(seen, number, flag, flag, flag, whole, whole)
+    with failing("objective.init fails"):
+        init = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, objective.init))
+    with failing("objective.update fails"):
+        after = jax.eval_shape(objective.update, init, moment)
+    same = kinds(after) == kinds(init)
+    check("objective.update", show(after), same, f"a function to the like of init, {show(init)}")
+    check_function("objective.value", objective.value, init, moment)
 
 
 def check_function(field: str, fn: Callable, *arguments: Any, ndim: int = 0) -> int:

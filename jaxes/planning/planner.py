@@ -26,9 +26,11 @@ from jaxes.core import Strategy
 from jaxes.planning.imagine import check_step, folded
 from jaxes.planning.models import Imagined, Model, ModelState
 from jaxes.planning.noise import Coloring, Noise, check_noise
-from jaxes.planning.objectives import Objective, sum_of_rewards
+from jaxes.planning.objectives import Objective, check_objective, sum_of_rewards
 from jaxes.search import Search, SearchState, advance, begin
 from jaxes.specs import of_planner, recorded
+
+MAX_HORIZON = 10_000  # the map of colored noise has its square
 
 WarmStart = Literal["shift", "none"]
 Execute = Literal["best", "mean"]
@@ -129,7 +131,8 @@ def planner(
       horizon: H, steps ahead.
       iterations: generations of a search.
       noise: `colored` along time, or `white`.
-      beta: β in [0, 6], the power of colored noise falls as 1/f^β; greater is smoother.
+      beta: β ≥ 0, the power of colored noise falls as 1/f^β; greater is smoother, and less is
+        possible where the horizon is long (see `jaxes.planning.noise`).
       warm_start: begin with the last mean, one step on, its last action repeated (`shift`), or with
         zeros (`none`).
       execute: the first action of the best sequence that was evaluated (`best`), or of the search's
@@ -145,7 +148,7 @@ def planner(
       >>> result = jaxes.control(environment, planner, jaxes.planning.true_model(environment))
     """
     check("strategy", strategy, isinstance(strategy, Strategy), "a Strategy, as jaxes.cem(64) is")
-    check_count("horizon", horizon)
+    check_count("horizon", horizon, maximum=MAX_HORIZON)
     check_count("iterations", iterations)
     check_noise(noise, beta, horizon)
     check_name("warm_start", warm_start, get_args(WarmStart))
@@ -160,7 +163,8 @@ def planner(
 
 def _agent(planner: Planner, model: Model) -> Agent:
     check("model", model, isinstance(model, Model), "a Model, as jaxes.planning.true_model(...) is")
-    planner.objective.check(model.observation_size)
+    check_count("model.num_particles", model.num_particles)
+    check_objective(planner.objective, model.observation_size)
     search = _PlanSearch(
         planner=planner,
         model=model,
@@ -186,7 +190,10 @@ class _PlanSearch:
         shape = (self.planner.horizon, self.model.action_size)
         mean = jnp.zeros(shape) if mean is None else jnp.asarray(mean, jnp.float32)
         check("mean", list(mean.shape), mean.shape == shape, f"of shape {list(shape)}")
+        mean = jnp.where(jnp.isfinite(mean), mean, 0.0)
         left = MAX_COUNT if episode_length is None else episode_length
+        if not isinstance(left, Array):
+            check_count("episode_length", left, minimum=0)
         return PlannerState(mean, jnp.zeros((), jnp.int32), jnp.asarray(left, jnp.int32))
 
     def plan(

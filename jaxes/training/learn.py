@@ -15,7 +15,7 @@ from jaxes.checks import check, check_count, check_seed
 from jaxes.core import TrainHParams
 from jaxes.environments.base import Environment
 from jaxes.planning.control import agent_in, check_policy
-from jaxes.planning.learn import Trials, standing
+from jaxes.planning.learn import Trials, check_fit, standing
 from jaxes.planning.models import Model
 from jaxes.planning.planner import Planner
 from jaxes.policies import Policy
@@ -121,6 +121,7 @@ def learn_to_control(
     check_shell(run_dir, resume, callback, console)
     trials = _trials(environment, planner, model, settings, policy)
     check_policy(policy, model)
+    check_fit(model, capacity)
     described_by = _parts(environment, planner, model)
     if config is None and policy is None and None not in described_by.values():
         config = plain_sections({**described_by, "training": settings})
@@ -191,12 +192,12 @@ def _identity(trial: Trial, planner: Planner, parts: dict[str, Any]) -> dict[str
     """What must be the same when a run is resumed."""
     identity = identity_of(planner.strategy.population_size, trial)
     identity["training"] = identity.pop("problem")
-    if trial.config is None:  # then what can be told of its parts is
-        names = ("noise", "warm_start", "execute")
-        of_planner = {name: getattr(planner, name) for name in names}
-        of_planner["objective"] = spec_of(planner.objective)
-        identity["parts"] = plain({**parts, "planner": of_planner})
-    return identity
+    # What can be told of its parts, also where there is no config; looked at first.
+    names = ("noise", "warm_start", "execute")
+    of_planner = {name: getattr(planner, name) for name in names}
+    of_planner["strategy"] = (spec_of(planner.strategy) or {}).get("name")
+    of_planner["objective"] = spec_of(planner.objective)
+    return {"parts": plain({**parts, "planner": of_planner}), **identity}
 
 
 def _trials(
@@ -228,7 +229,8 @@ def _batch(trials: Trials, run: Run, checkpoints: Path | None) -> Batch:
 def _seconds_a_step(row: Row) -> Row:
     """Nothing of a trial whose seconds hold a test."""
     tested = "test/return_mean" in row
-    return {} if tested else {"plan/seconds": row["time/seconds"] / row["rollout/env_steps"]}
+    steps = row["rollout/env_steps"]
+    return {} if tested or not steps else {"plan/seconds": row["time/seconds"] / steps}
 
 
 def _parts(

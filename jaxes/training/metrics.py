@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from jaxes.checks import check_package
+from jaxes.checks import check, check_package
 
 Row = dict[str, Any]  # one generation: `generation` and numbers by `group/name`
 LoggerName = Literal["tensorboard", "wandb"]
@@ -111,6 +111,7 @@ class WandB:
 
 def check_installed(loggers: tuple[LoggerName, ...]) -> None:
     """Raises a ValueError for a logger that is unknown or whose package is missing."""
+    check("loggers", loggers, isinstance(loggers, tuple | list), f"of {', '.join(PACKAGES)}")
     for name in loggers:
         if name not in PACKAGES:
             raise ValueError(f"loggers must be of {', '.join(PACKAGES)}, got {name!r}")

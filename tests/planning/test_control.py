@@ -13,6 +13,7 @@ from worlds import line, point
 import jaxes
 from jaxes.planning import planner, reach, true_model
 from jaxes.planning.control import _program
+from jaxes.policies import Policy
 
 POINT = point(num_steps=10)
 PLANNER = planner(jaxes.cem(16, sigma=0.5, elite_fraction=0.25), horizon=4, iterations=2)
@@ -130,6 +131,13 @@ def test_bad_input_is_one_line():
         jaxes.control(POINT, jaxes.cem(16), MODEL)
     with pytest.raises(ValueError, match="model must be a Model"):
         jaxes.control(POINT, PLANNER, POINT)
+    forgets = Policy(lambda key: (), (), lambda params, memory, x: (jnp.zeros(1), x))
+    with pytest.raises(ValueError, match="policy's memory must be like its initial_state"):
+        run(policy=forgets)
+    with pytest.raises(ValueError, match=r"model\.start fails: IndexError"):
+        run(model=line()._replace(observation_size=2, start=lambda state, x: x[7, 7]))
+    with pytest.raises(ValueError, match="model_state must be like what"):
+        run(model_state="runs/x")
     learns = jaxes.planning.ensemble_model(POINT)
     with pytest.raises(ValueError, match="model_state must be given for a model that learns"):
         run(model=learns)

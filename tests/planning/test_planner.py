@@ -8,7 +8,7 @@ import pytest
 from worlds import DT, line, point
 
 import jaxes
-from jaxes.planning import planner, reach, true_model
+from jaxes.planning import Objective, planner, reach, true_model
 
 KEY = jax.random.key(0)
 
@@ -229,6 +229,7 @@ def test_a_true_model_does_not_foresee_the_noise():
 def test_bad_input_is_one_line():
     environment = point()
     for options, message in [
+        ({"horizon": 10**9}, "horizon must be a whole number of at least 1 and at most 10000"),
         ({"horizon": 0}, "horizon must be a whole number of at least 1"),
         ({"iterations": 0}, "iterations must be"),
         ({"noise": "pink"}, "noise must be one of colored, white"),
@@ -251,6 +252,34 @@ def test_bad_input_is_one_line():
     model = true_model(environment)
     with pytest.raises(ValueError, match="target must be of the 2 numbers of the observation"):
         plans(objective=reach((0.0,))).with_model(model)
+
+    def vector(folded, moment):
+        return moment.observation
+
+    def other(folded, moment):
+        return folded, folded
+
+    for objective, message in [
+        (Objective(0.0, lambda x, moment: x, vector), "objective.value must be a function to one"),
+        (Objective(0.0, other, lambda x, moment: x), "objective.update must be a function to the"),
+        (Objective(0.0, None, vector), "objective.update fails: TypeError"),
+        (Objective(0.0, vector, vector, check=None), "objective.check must be a function"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            plans(objective=objective).with_model(line())
+    for options, message in [
+        ({"num_particles": 0}, "model.num_particles must be a whole number of at least 1"),
+        ({"particles": lambda state: jnp.zeros(3)}, "model.particles must be a function to arrays"),
+        ({"particles": lambda state: 1 / 0}, "model.particles fails: ZeroDivisionError"),
+        ({"report": lambda state: [1]}, "model.report must be a function to"),
+        ({"report": lambda state: {"x": jnp.zeros(2)}}, "model.report must be a function to"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            act(plans().with_model(line()._replace(**options)))
+    with pytest.raises(ValueError, match="target must be a vector of finite numbers, less than"):
+        reach((1e30,))
+    lost = act(plans().with_model(line()), mean=jnp.full((6, 1), jnp.nan))
+    assert np.isfinite(lost[0])
     for step, message in [
         (lambda member, x, action, key: (x, x[None]), "model.step must be a function to"),
         (lambda member, x, action, key: 1 / 0, "model.step fails: ZeroDivisionError"),

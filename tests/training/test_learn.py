@@ -136,6 +136,10 @@ def test_bad_input_is_one_line(tmp_path):
         ({"capacity": 20}, "capacity must be a whole number of at least 30"),
         ({"policy": "mlp"}, "policy must be a Policy"),
         ({"resume": True}, "resume must be False without a run_dir"),
+        ({"run_dir": ""}, "run_dir must be a path or None, got ''"),
+        ({"loggers": 3}, "loggers must be of tensorboard, wandb"),
+        ({"model": true_model(POINT)._replace(fit=lambda *x: 3)}, "model.fit must be a function"),
+        ({"model": true_model(POINT)._replace(fit=lambda *x: 1 / 0)}, "model.fit fails"),
         ({"target_return": "high"}, "target_return must be"),
     ]:
         with pytest.raises(ValueError, match=message):
