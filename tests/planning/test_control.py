@@ -160,7 +160,7 @@ print(np.asarray(episodes.actions).tobytes().hex())
 @pytest.mark.slow
 def test_the_number_of_devices_does_not_show():
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    commands = ([sys.executable, "-c", SAME_BITS, str(devices)] for devices in (1, 2, 3))
+    commands = ([sys.executable, "-c", SAME_BITS, str(devices)] for devices in (1, 3))
     said = {
         subprocess.run(command, env=environment, capture_output=True, check=True).stdout
         for command in commands

@@ -108,8 +108,9 @@ def test_data_that_is_constant_or_missing_gives_finite_predictions():
     model = model_of(num_updates=20, members=2)
     empty = no_transitions(8, 2, 1)
     one = stored(empty, linear_data(rows=1), jnp.ones(1, bool))
+    fit = jax.jit(model.fit)
     for data in (empty, one):
-        state, loss = jax.jit(model.fit)(jax.random.key(0), model.init(jax.random.key(0)), data)
+        state, loss = fit(jax.random.key(0), model.init(jax.random.key(0)), data)
         _, seen, reward, _ = predictions(model, state, 0.0, 0.5, repeats=2)
         assert np.all(np.isfinite(seen))
         assert np.all(np.isfinite(reward))
