@@ -204,6 +204,8 @@ def divided(fn: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:
         rows = jax.tree.map(lambda leaf: leaf[jnp.minimum(jnp.arange(whole), size - 1)], rows)
         rows = jax.device_put(rows, NamedSharding(mesh, PartitionSpec(AXIS)))
         results = program(mesh, place(shared, mesh), rows)
+        if count == 1:
+            return results
         # By the host: a slice of what several devices hold would be a collective a leaf, and a
         # queue of these hangs on CPU.
         return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[:size]), results)

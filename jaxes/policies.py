@@ -167,12 +167,26 @@ def make_policy(
         policy = factory(observation_size, num_outputs)
     check("policy", policy, isinstance(policy, Policy), "a function to a jaxes.policies.Policy")
 
+    return policy, check_policy(policy, observation_size, num_outputs)
+
+
+def check_policy(
+    policy: Policy, observation_size: int, num_outputs: int, what: str = "policy fails"
+) -> Params:
+    """The shapes of a policy's parameters, after a look at what its functions return. Nothing is
+    computed.
+
+    Raises:
+      ValueError: one of them fails, which messages begin with `what`, or returns something else
+        than `Policy` says.
+    """
+
     def step(key: Array, observation: Array) -> tuple:
         params, memory = policy.init(key), initial_state(policy, key)
         return params, memory, policy.apply(params, memory, observation)
 
     observation = jax.ShapeDtypeStruct((observation_size,), jnp.float32)
-    with failing("policy fails", unless=_names_a_field):
+    with failing(what, unless=_names_a_field):
         params, before, applied = jax.eval_shape(step, jax.random.key(0), observation)
     pair = isinstance(applied, tuple) and len(applied) == 2
     check("policy.apply", show(applied), pair, "a function to (outputs [A], policy_state)")
@@ -181,7 +195,7 @@ def make_policy(
     check("policy", show(outputs), ok, f"of {num_outputs} outputs, floats of shape [{num_outputs}]")
     same = kinds(before) == kinds(after)
     check("policy's memory", show(after), same, f"like its initial_state, {show(before)}")
-    return policy, params
+    return params
 
 
 def _names_a_field(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import math
 import os
 import shlex
@@ -16,6 +17,7 @@ from jaxes import clock
 from jaxes.terminal import format_number, say
 from jaxes.training import RunResult
 from jaxes.training.display import describe_tests
+from jaxes.training.metrics import finite
 
 
 def add_config_options(command: argparse.ArgumentParser) -> None:
@@ -84,6 +86,27 @@ def say_result(result: RunResult, console: Console, unit: str = "generation") ->
             f"least {least}, median {median}, most {most}; {describe_tests(result._asdict())}"
             f"{'' if math.isnan(population) else own}",
         )
+
+
+def say_end(
+    result: RunResult,
+    run_dir: Path,
+    options: argparse.Namespace,
+    console: Console,
+    next_commands: str,
+    unit: str = "generation",
+) -> None:
+    """What a run alone came to, where it lies, and what to type next."""
+    say_result(result, console, unit)
+    say(
+        console,
+        f"{result.env_steps:,} environment steps in {result.seconds:,.0f} s, after "
+        f"{result.compile_seconds:,.0f} s of compilation\n"
+        f"run: {run_dir}\n"
+        f"next: {next_commands}",
+    )
+    if options.json:
+        print(json.dumps(finite(result.plain())))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """`jaxes plan CONFIG`."""
 
 import argparse
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ import jaxes
 from jaxes.cli import common
 from jaxes.config import files
 from jaxes.config.plan import PlanConfig, load
-from jaxes.terminal import say
 from jaxes.training import RunResult
-from jaxes.training.metrics import finite
 
 
 def add_to(commands: Any) -> argparse.ArgumentParser:
@@ -47,14 +44,6 @@ def plan(
             console=console,
             config=config.resolved,
         )
-    common.say_result(result, console, "trial")
-    say(
-        console,
-        f"{result.env_steps:,} environment steps in {result.seconds:,.0f} s, after "
-        f"{result.compile_seconds:,.0f} s of compilation\n"
-        f"run: {run_dir}\n"
-        f"next: jaxes report {shlex.quote(str(run_dir))}",
-    )
-    if options.json:
-        print(json.dumps(finite(result.plain())))
+    next_commands = f"jaxes report {shlex.quote(str(run_dir))}"
+    common.say_end(result, run_dir, options, console, next_commands, "trial")
     return result

@@ -1,7 +1,6 @@
 """`jaxes train CONFIG`."""
 
 import argparse
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ import jaxes
 from jaxes.cli import common
 from jaxes.config import files
 from jaxes.config.run import Config, load
-from jaxes.terminal import say
 from jaxes.training import RunResult
-from jaxes.training.metrics import finite
 
 
 def add_to(commands: Any) -> argparse.ArgumentParser:
@@ -46,16 +43,10 @@ def train(
             console=console,
             config=config.resolved,
         )
-    common.say_result(result, console)
     quoted = shlex.quote(str(run_dir))
-    say(
-        console,
-        f"{result.env_steps:,} environment steps in {result.seconds:,.0f} s, after "
-        f"{result.compile_seconds:,.0f} s of compilation\n"
-        f"run: {run_dir}\n"
-        f"next: jaxes evaluate {quoted}        (test the policy)\n"
-        f"      jaxes train {quoted}/config.yaml --set training.seed=1        (another seed)",
+    next_commands = (
+        f"jaxes evaluate {quoted}        (test the policy)\n"
+        f"      jaxes train {quoted}/config.yaml --set training.seed=1        (another seed)"
     )
-    if options.json:
-        print(json.dumps(finite(result.plain())))
+    common.say_end(result, run_dir, options, console, next_commands)
     return result

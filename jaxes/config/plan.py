@@ -7,7 +7,7 @@ from pydantic import create_model
 
 from jaxes.config import parts
 from jaxes.config.files import ConfigError, config_of_run, read
-from jaxes.config.sections import Section, section_of, validate
+from jaxes.config.sections import Checked, Section, section_of
 from jaxes.environments import Environment
 from jaxes.planning import MODELS, OBJECTIVES, Model, Planner, planner
 from jaxes.planning.objectives import check_objective
@@ -44,17 +44,11 @@ def is_plan_run(run_dir: Path) -> bool:
         return False
 
 
-class PlanConfig:
-    """A valid config.
-
-    Attributes:
-      resolved: the whole of it as plain data, every default of what it uses filled in.
-    """
+class PlanConfig(Checked):
+    """A valid config of planning."""
 
     def __init__(self, data: dict[str, Any]):
-        model = _config_model(data)
-        self._model: Any = validate(model, data)
-        self.resolved: dict[str, Any] = self._model.model_dump(mode="json", exclude_none=True)
+        super().__init__(_config_model(data), data)
 
     def build(self) -> Setup:
         """Makes the parts. Nothing is compiled.

@@ -16,7 +16,7 @@ from jaxes.config import parts
 from jaxes.config.files import ConfigError, config_of_run, read
 from jaxes.config.plan import is_plan_run
 from jaxes.config.plan import load as load_plan
-from jaxes.config.sections import Section, section_of, validate
+from jaxes.config.sections import Checked, Section, section_of
 from jaxes.core import Problem, Strategy
 from jaxes.policies import POLICIES
 from jaxes.problems import PROBLEMS, policy_search
@@ -65,17 +65,11 @@ def found_from(config: str | Path, data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-class Config:
-    """A valid config.
-
-    Attributes:
-      resolved: the whole of it as plain data, every default of what it uses filled in.
-    """
+class Config(Checked):
+    """A valid config."""
 
     def __init__(self, data: dict[str, Any]):
-        model = _config_model(data)
-        self._model: Any = validate(model, data)
-        self.resolved: dict[str, Any] = self._model.model_dump(mode="json", exclude_none=True)
+        super().__init__(_config_model(data), data)
 
     def build(self, problem: Problem | None = None) -> Setup:
         """Makes the problem, unless it is given, and the strategy. Nothing is compiled.

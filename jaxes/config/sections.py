@@ -25,6 +25,18 @@ class Section(BaseModel):
     )
 
 
+class Checked:
+    """The data of a config that fits its model.
+
+    Attributes:
+      resolved: the whole of it as plain data, every default of what it uses filled in.
+    """
+
+    def __init__(self, model: type[Section], data: dict[str, Any]):
+        self._model: Any = validate(model, data)
+        self.resolved: dict[str, Any] = self._model.model_dump(mode="json", exclude_none=True)
+
+
 def section_of(factory: Callable, omit: tuple[str, ...] = (), **extra: Any) -> type[Section]:
     """A model with a field for each argument of `factory` that a config can express."""
     try:

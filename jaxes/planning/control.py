@@ -13,9 +13,9 @@ from jax import Array
 from jaxes import parallel
 from jaxes.checks import check, check_count, check_seed, failing, hashes, kinds, show
 from jaxes.environments.base import Environment, EnvState, shapes_of_reset, tidied
-from jaxes.planning.models import Model, ModelState, continuous
+from jaxes.planning.models import Model, ModelState, continuous, shapes_of_init
 from jaxes.planning.planner import Agent, Planner, PlannerState
-from jaxes.policies import Policy, initial_state
+from jaxes.policies import Policy, check_policy, initial_state
 
 GROUP = {"cpu": 16}  # episodes side by side, at most; on other devices all
 
@@ -102,13 +102,13 @@ def control(
     check_count("episode_length", episode_length)
     check_seed("seed", seed)
     agent_in(environment, planner, model)
-    check_policy(policy, model)
+    check_proposer(policy, model)
     if model.fit is not None and model_state is None:
         raise ValueError("model_state must be given for a model that learns, got None")
     make = _program if hashes((environment, planner, model, policy)) else _program.__wrapped__
     program = make(environment, planner, model, episode_length, policy)
     state = model.init(jax.random.key(seed)) if model_state is None else model_state
-    expected = jax.eval_shape(model.init, jax.random.key(seed))
+    expected = shapes_of_init(model)
     same = kinds(state) == kinds(expected)
     check("model_state", show(state), same, f"like what model.init gives, {show(expected)}")
     # In groups whose size says nothing of the devices, which divide them: the bits are the same.
@@ -135,8 +135,7 @@ def agent_in(environment: Environment, planner: Planner, model: Model) -> Agent:
         check(f"model.{what}", found, found == needed, f"{needed}, as {environment.name} has it")
     with failing("model.start fails"):
         jax.eval_shape(model.start, *shapes_of_reset(tidied(environment).reset))
-    with failing("model.init fails"):
-        jax.eval_shape(model.init, jax.random.key(0))
+    shapes_of_init(model)
     return agent
 
 
@@ -148,8 +147,7 @@ def _program(
     episode_length: int,
     policy: Policy | None,
 ) -> Callable[[ModelState, Array], Episodes]:
-    agent = agent_in(environment, planner, model)
-    run = episodes_of(environment, agent, episode_length, policy)
+    run = episodes_of(environment, planner.with_model(model), episode_length, policy)
     return parallel.divided(lambda model_state, keys: run(keys, model_state))
 
 
@@ -175,7 +173,7 @@ class _Control:
 
         def steps(now: _Going, t: Array) -> tuple[_Going, tuple]:
             def all_over() -> tuple[_Going, tuple]:
-                return now, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), none)
+                return now, jax.tree.map(jnp.zeros_like, none)
 
             return jax.lax.cond(
                 jnp.any(now.going), lambda: step(_folded(keys, t + 1), now), all_over
@@ -218,8 +216,7 @@ class _Control:
             return self.agent.plan(key, model_state, state, now.planner)
 
         def stand(key: Array) -> tuple:
-            of_plan = jax.eval_shape(plan, key)
-            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), of_plan)
+            return jax.tree.map(jnp.zeros_like, jax.eval_shape(plan, key))
 
         # A scalar condition, so that what is not done is not computed.
         action, planner_state, info = jax.lax.cond(active, plan, stand, key)
@@ -268,21 +265,11 @@ def proposed(
     return jnp.where(jnp.isfinite(actions), actions, 0.0)
 
 
-def check_policy(policy: Any, model: Model) -> None:
+def check_proposer(policy: Any, model: Model) -> None:
     """Raises a ValueError unless it is None, or a policy of the model's sizes."""
     if policy is None:
         return
     allowed = "a Policy, as problem.policy(mean, problem_state) gives it"
     check("policy", policy, isinstance(policy, Policy), allowed)
-
-    def act(key: Array, observation: Array) -> tuple:
-        memory = initial_state(policy, key)
-        return memory, *policy.apply(policy.init(key), memory, observation)
-
-    seen = jax.ShapeDtypeStruct((model.observation_size,), jnp.float32)
-    with failing(f"policy fails with {model.observation_size} observations"):
-        before, outputs, after = jax.eval_shape(act, jax.random.key(0), seen)
-    same = kinds(before) == kinds(after)
-    check("policy's memory", show(after), same, f"like its initial_state, {show(before)}")
-    fits = getattr(outputs, "shape", None) == (model.action_size,)
-    check("policy", show(outputs), fits, f"one of {model.action_size} actions")
+    what = f"policy fails with {model.observation_size} observations"
+    check_policy(policy, model.observation_size, model.action_size, what)

@@ -12,7 +12,7 @@ from jaxes.core import TEST, TRAIN, Tests
 from jaxes.environments.base import Environment, tidied
 from jaxes.planning.control import Episodes, episodes_of
 from jaxes.planning.data import Transitions, no_transitions, stored
-from jaxes.planning.models import Model, ModelState
+from jaxes.planning.models import Model, ModelState, shapes_of_init
 from jaxes.planning.planner import Agent
 from jaxes.policies import Policy
 
@@ -62,7 +62,7 @@ class Trials(NamedTuple):
     ) -> tuple[LearnState, dict[str, Array], Tests]:
         """One trial, tests of fresh episodes, or nothing, as `jaxes.core.Generation` has it."""
         train = partial(self._trial, key, state)
-        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(train))
+        nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(train))
         none = self._no_tests()
 
         def trial() -> tuple[LearnState, dict[str, Array], Tests]:
@@ -161,11 +161,10 @@ def check_fit(model: Model, capacity: int) -> None:
     """Raises a ValueError unless a model that learns is fitted as `Model` says, by its shapes."""
     if model.fit is None:
         return
-    key = jax.random.key(0)
-    before = jax.eval_shape(model.init, key)
+    before = shapes_of_init(model)
     data = no_transitions(capacity, model.observation_size, model.action_size)
     with failing("model.fit fails"):
-        found = jax.eval_shape(model.fit, key, before, data)
+        found = jax.eval_shape(model.fit, jax.random.key(0), before, data)
     pair = isinstance(found, tuple) and len(found) == 2 and kinds(found[0]) == kinds(before)
     pair = pair and kinds(found[1])[1][0][0] == ()
     allowed = f"a function to (model_state, loss []), the state like {show(before)}"

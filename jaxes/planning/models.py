@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxes.checks import check, check_count, hashes, is_array
+from jaxes.checks import check, check_count, failing, hashes, is_array
 from jaxes.environments.base import (
     Environment,
     EnvState,
@@ -104,6 +104,16 @@ def _true_model(environment: Environment, num_observations: int, particles: int)
 
 def _none(model_state: ModelState) -> tuple:
     return ()
+
+
+def shapes_of_init(model: Model) -> ModelState:
+    """What `model.init` gives, as shapes and dtypes.
+
+    Raises:
+      ValueError: it fails.
+    """
+    with failing("model.init fails"):
+        return jax.eval_shape(model.init, jax.random.key(0))
 
 
 def continuous(environment: Environment) -> int:

@@ -14,7 +14,7 @@ from jaxes import core, parallel
 from jaxes.checks import check, check_count, check_seed
 from jaxes.core import TrainHParams
 from jaxes.environments.base import Environment
-from jaxes.planning.control import agent_in, check_policy
+from jaxes.planning.control import agent_in, check_proposer
 from jaxes.planning.learn import Trials, check_fit, standing
 from jaxes.planning.models import Model
 from jaxes.planning.planner import Planner
@@ -120,7 +120,7 @@ def learn_to_control(
         raise ValueError(f"loggers must be empty without a run_dir, got {loggers!r}")
     check_shell(run_dir, resume, callback, console)
     trials = _trials(environment, planner, model, settings, policy)
-    check_policy(policy, model)
+    check_proposer(policy, model)
     check_fit(model, capacity)
     described_by = _parts(environment, planner, model)
     if config is None and policy is None and None not in described_by.values():
@@ -158,7 +158,7 @@ def evaluate_learned(
     check_seed("seed", seed)
     trials = _trials(environment, planner, model, settings, None)
     abstract = jax.eval_shape(trials.init, jax.random.key(0))
-    template = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract)
+    template = jax.tree.map(jnp.zeros_like, abstract)
     return tested(
         run_dir,
         template,
