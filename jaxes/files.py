@@ -1,6 +1,8 @@
 """Files that are either there whole or not at all."""
 
+import contextlib
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,35 @@ from jaxes.checks import brief
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes beside the file and puts it in its place in one step."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Args:
+      fields: those that must be there, and their kinds.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+        for name, kind in fields.items():
+            if not isinstance(content.get(name), kind):
+                raise ValueError(f"its {name} is {content.get(name)!r}"[:200])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {brief(error)}") from error
+    return content
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -37,3 +66,13 @@ class Arrays(dict[str, np.ndarray]):
 
     def __missing__(self, name: str) -> np.ndarray:
         raise ValueError(f"{self._what} (it lacks {name})")
+
+
+def size_of(directory: Path) -> int:
+    """The bytes of all files in a directory; files that go away meanwhile count nothing."""
+    total = 0
+    for path in directory.rglob("*"):
+        with contextlib.suppress(OSError):
+            if not path.is_symlink() and path.is_file():
+                total += path.stat().st_size
+    return total

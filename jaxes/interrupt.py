@@ -4,11 +4,15 @@ import contextlib
 import signal
 import sys
 import threading
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
 from jaxes.checks import check
+
+
+class Terminated(KeyboardInterrupt):
+    """A stop that SIGTERM asked for."""
 
 
 class Interrupt:
@@ -19,6 +23,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.requested = False
+        self._kind = KeyboardInterrupt
         self._previous: dict[int, Any] = {}
 
     def arm(self) -> None:
@@ -27,11 +32,16 @@ class Interrupt:
                 self._previous[signum] = signal.signal(signum, self._request)
 
     def _request(self, signum: int, frame: Any) -> None:
+        self._kind = Terminated if signum == signal.SIGTERM else KeyboardInterrupt
         if self.requested:
-            raise KeyboardInterrupt("stopped at once")
+            raise self._kind("stopped at once")
         self.requested = True
         with contextlib.suppress(OSError):
             sys.stderr.write("\nstopping after this chunk; once more to stop at once\n")
+
+    def stop(self, message: str) -> NoReturn:
+        """Raises what was asked for: KeyboardInterrupt, or Terminated."""
+        raise self._kind(message)
 
     def __enter__(self) -> Self:
         return self

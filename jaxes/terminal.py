@@ -14,6 +14,15 @@ def format_number(value: float) -> str:
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
 
 
+def format_bytes(size: float) -> str:
+    """In the unit that suits it."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.3g} {unit}"
+
+
 def say(console: Console | None, text: str) -> None:
     """Prints lines as they are: not wrapped, no markup."""
     if console is not None:

@@ -14,7 +14,8 @@ import jax
 from rich.console import Console
 
 from jaxes import clock
-from jaxes.terminal import format_number, say
+from jaxes.files import size_of
+from jaxes.terminal import format_bytes, format_number, say
 from jaxes.training import RunResult
 from jaxes.training.display import describe_tests
 from jaxes.training.metrics import finite
@@ -102,7 +103,7 @@ def say_end(
         console,
         f"{result.env_steps:,} environment steps in {result.seconds:,.0f} s, after "
         f"{result.compile_seconds:,.0f} s of compilation\n"
-        f"run: {run_dir}\n"
+        f"run: {run_dir} ({format_bytes(size_of(run_dir))})\n"
         f"next: {next_commands}",
     )
     if options.json:
@@ -117,4 +118,4 @@ def resumable(run_dir: Path) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         reason = str(interrupt) or "before the first generation"
         command = f"jaxes resume {shlex.quote(str(run_dir))}"
-        raise KeyboardInterrupt(f"{reason}; go on with: {command}") from interrupt
+        raise type(interrupt)(f"{reason}; go on with: {command}") from interrupt

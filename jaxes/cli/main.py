@@ -3,8 +3,9 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 from rich.console import Console
@@ -12,26 +13,29 @@ from rich.console import Console
 import jaxes
 from jaxes import parallel
 from jaxes.checks import check_count
-from jaxes.cli import evaluate, listing, plan, report, resume, startup, sweep, tetris, train
+from jaxes.cli import evaluate, listing, plan, report, resume, startup, sweep, tetris, train, verify
+from jaxes.interrupt import Terminated
 from jaxes.terminal import PatientConsole, say, spell_out
 from jaxes.training.directory import DISK_FAILS
 from jaxes.training.loop import BEGUN
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes
-COMMANDS = (train, sweep, plan, resume, evaluate, report, tetris, listing)
+FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes, as shells have them
+COMMANDS = (train, sweep, plan, resume, evaluate, verify, report, tetris, listing)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; its exit code is 0, 1 (failed), 2 (bad input) or 130 (Ctrl-C)."""
+    """Runs one command; its exit code is 0, 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143
+    (SIGTERM)."""
     for stream in (sys.stdout, sys.stderr):
         spell_out(stream)
     options = _parser().parse_args(arguments)
     # With --json, stdout is for machines and everything else goes to stderr.
     console = PatientConsole(stderr=getattr(options, "json", False))
+    warnings.formatwarning = _one_line  # type: ignore[assignment]
     try:
         if "cpu_devices" in options:
             _set_up_jax(options)
-        options.command(options, console)
+        return options.command(options, console) or 0
     except BrokenPipeError:  # of `jaxes list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -45,8 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         said = f"interrupted: {interrupt}" if str(interrupt) else "interrupted"
         say(console, said)
-        return INTERRUPTED
+        return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
     return 0
+
+
+def _one_line(message: Warning | str, *_: Any) -> str:
+    return f"jaxes: warning: {message}\n"
 
 
 class _Parser(argparse.ArgumentParser):

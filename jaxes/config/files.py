@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from jaxes.checks import near
-from jaxes.training.directory import read_identity
+from jaxes.training.identity import read_identity
 
 
 class ConfigError(ValueError):

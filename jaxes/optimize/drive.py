@@ -185,7 +185,7 @@ class Drive(Interrupt):
         if self.requested:
             saved = f", saved in {self.directory}" if self.directory else ""
             done = sum(self._run.used) + self._seen.evaluations if self._seen else 0
-            raise KeyboardInterrupt(f"stopped after {done} evaluations{saved}")
+            self.stop(f"stopped after {done} evaluations{saved}")
         return over
 
     def _progress(self) -> Progress | None:

@@ -25,7 +25,8 @@ from jaxes.optimize.start import TERMINATION, Termination, check_termination
 from jaxes.optimize.task import Task
 from jaxes.specs import spec_of
 from jaxes.strategies.cma_es import cma_es
-from jaxes.training.directory import check_same, open_run_dir
+from jaxes.training.directory import open_run_dir
+from jaxes.training.identity import check_same, noting_the_end
 from jaxes.training.shell import check_shell
 
 
@@ -163,7 +164,9 @@ def _drive(
             drive.go_on_from(progress)
         if directory is not None:
             claim()
-        return drive.run()
+            stack.enter_context(noting_the_end(directory, lambda: result.reason))
+        result = drive.run()
+        return result
 
 
 def _identity(task: Task, mean: Any) -> dict[str, Any]:

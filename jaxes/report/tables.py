@@ -11,7 +11,7 @@ from rich.table import Table
 from jaxes.statistics import with_interval
 from jaxes.sweeps.table import MEASURE, is_swept, rank_key, read_table, scores_of
 from jaxes.terminal import format_number
-from jaxes.training.directory import read_identity
+from jaxes.training.identity import read_identity
 from jaxes.training.metrics import Row, read_rows
 
 

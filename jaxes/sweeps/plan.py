@@ -1,5 +1,6 @@
 """Which trials run at once: as many of a group as memory holds, in batches of one size."""
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,12 +10,12 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from jaxes import parallel
-from jaxes.checks import check
+from jaxes.checks import check, check_count
 from jaxes.core import Problem, Strategy
 from jaxes.files import write_whole
 from jaxes.terminal import say
 from jaxes.training.batch import Batch
-from jaxes.training.directory import check_identity, describe, identity_of
+from jaxes.training.identity import check_identity, describe, identity_of
 from jaxes.training.run import Run, Trial
 from jaxes.training.start import Start
 
@@ -62,7 +63,7 @@ def make_plans(
     """
     limit = int(MEMORY_SHARE * parallel.free_bytes()) if max_bytes is None else max_bytes
     kept = None if path is None else path / "batches" / "sizes.json"
-    known = json.loads(kept.read_text()) if kept and kept.exists() else [None] * len(groups)
+    known = _sizes(kept, groups) if kept and kept.exists() else [None] * len(groups)
     plans: list[Plan] = []
     for group, size in zip(groups, known, strict=True):
         plan = make_plan(
@@ -78,6 +79,17 @@ def make_plans(
         plans.append(plan)
         say(console, plan.describe(len(plans), len(groups)))
     return plans
+
+
+def _sizes(path: Path, groups: Sequence[Group]) -> list[int]:
+    """Those of each group's batches, from the file that keeps them."""
+    with contextlib.suppress(ValueError):
+        sizes = json.loads(path.read_bytes())
+        if isinstance(sizes, list) and len(sizes) == len(groups):
+            for size in sizes:
+                check_count("size", size)
+            return sizes
+    raise ValueError(f"run_dir: {path} is damaged: it must hold the sizes of {len(groups)} batches")
 
 
 def check_directories(path: Path, groups: Sequence[Group], about: Mapping[str, Any]) -> None:

@@ -36,10 +36,11 @@ from jaxes.sweeps.halving import Halving, check_halving, survivors
 from jaxes.sweeps.plan import Group, Plan, check_directories, make_directories, make_plans
 from jaxes.sweeps.table import best_of, flat, write_tables
 from jaxes.training.batch import Batch
-from jaxes.training.directory import RUN_FILES, config_of, open_run_dir
+from jaxes.training.directory import RUN_FILES, open_run_dir
+from jaxes.training.identity import config_of, noting_the_end, say_other_devices
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.run import Run, RunResult, Trial
-from jaxes.training.schedule import Schedule
+from jaxes.training.schedule import Keep, Schedule
 from jaxes.training.shell import check_shell
 from jaxes.training.start import said_of, start_and_name
 
@@ -83,6 +84,7 @@ def sweep(
     checkpoint_every: int = 50,
     test_every: int = 10,
     target_return: float | None = None,
+    keep_checkpoints: Keep = "best",
     mean: Any | str | None = None,
     halving: Halving | None = None,
     exact: bool = True,
@@ -106,6 +108,8 @@ def sweep(
       run_dir: gets `results.csv`, `results.parquet` and a run directory for each trial.
       resume: go on with the sweep in `run_dir`.
       checkpoint_every: generations between checkpoints.
+      keep_checkpoints: which of those stay from which the sweep goes on: `all`, or the last so
+        many; `best` keeps the last two. A trial's final state stays in its own directory.
       test_every: generations between tests of the mean policy.
       target_return: a trial whose test reaches it ends, and leaves its lanes to the others.
       mean: where each trial starts instead; see `jaxes.train`.
@@ -132,7 +136,9 @@ def sweep(
     check_count("num_seeds", num_seeds)
     check_seed("seed", seed)
     check_seed("seed + num_seeds - 1", seed + num_seeds - 1)
-    schedule = Schedule(num_generations, checkpoint_every, test_every, target_return)
+    schedule = Schedule(
+        num_generations, checkpoint_every, test_every, target_return, keep_checkpoints
+    )
     trials: list[Trial] = []
     for given in combinations(hparams):
         traced = replaced(TrainHParams(strategy.hparams, problem.hparams), given)
@@ -209,12 +215,16 @@ def run_sweep(
             check_directories(path, groups, about)
         loop = stack.enter_context(Loop(path, callback))
         plans = make_plans(groups, exact, max_bytes, path, console)
+        batches = [batch for plan in plans for batch in plan.batches]
+        for batch in batches:
+            batch.load()
         if path is not None:
             claim()
+            stack.enter_context(noting_the_end(path, lambda: "done"))
             make_directories(path, plans, start, about)
             if start is not None:
                 start.save(path)
-        batches = [batch for plan in plans for batch in plan.batches]
+            say_other_devices(console, path)
         results: list[RunResult] = []
         if not dry_run:
             results = _run_batches(loop, console, batches, schedule, halving)
@@ -240,7 +250,7 @@ def _run_batches(
     with contextlib.ExitStack() as stack:
         for batch in batches:
             stack.callback(batch.close)
-            batch.restore()
+            batch.open()
         display = SweepDisplay([run for batch in batches for run in batch.runs], console)
         for end in drop_and_go_on(halving, schedule.num_generations, batches):
             for batch in batches:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jaxes.checks import check
+from jaxes.checks import brief, check
 from jaxes.files import write_whole
 from jaxes.statistics import interquartile_mean
 from jaxes.training.directory import locked
@@ -103,12 +103,18 @@ def read_table(directory: Path) -> list[Row]:
     table = directory / "results.csv"
     if not table.is_file():
         raise ValueError(f"sweep: {directory} holds no finished sweep (no results.csv in it)")
-    with table.open(newline="") as file:
-        rows = [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    for row in rows:  # of a sweep that ended before there was such a column
-        row.setdefault("score", -math.inf if row["status"] == "diverged" else row["return_mean"])
-    if not rows:
-        raise ValueError(f"sweep: {table} has no rows")
+    try:
+        with table.open(newline="") as file:
+            rows = [
+                {name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)
+            ]
+        for row in rows:  # of a sweep that ended before there was such a column
+            if "score" not in row:
+                row["score"] = -math.inf if row["status"] == "diverged" else row["return_mean"]
+        whole = all({"trial", "status"} < row.keys() and None not in row for row in rows)
+    except (ValueError, KeyError, AttributeError, SyntaxError, csv.Error) as error:
+        raise ValueError(f"sweep: {table} is damaged ({brief(error)})") from error
+    check("sweep", str(table), bool(rows) and whole, "a table with a row a trial")
     return rows
 
 

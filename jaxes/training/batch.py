@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,27 +121,51 @@ class Batch:
             if run.status != "stopped" and run.tests and schedule.reached(run.tests[-1]):
                 self.end(i, "target")
 
-    def restore(self) -> None:
-        """Takes up where the runs were cut."""
-        if self._path is not None:
-            from jaxes.training.checkpoint import Checkpoints
+    def load(self) -> None:
+        """Takes up where the runs were cut; nothing is written yet.
 
-            self._checkpoints = Checkpoints(self._path)
-            if (latest := self._checkpoints.latest()) is not None:
-                self.state = self._checkpoints.restore(latest, self.state)
-                self.done = latest
+        Raises:
+          ValueError: what they left is damaged, or is another's.
+        """
+        if self._path is not None:
+            from jaxes.training.checkpoint import Checkpoints, as_state
+
+            if (newest := Checkpoints(self._path, read_only=True).newest()) is not None:
+                self.done, leaves = newest
+                self.state = as_state(self.done, leaves, self.state)
         generations = np.atleast_1d(self.state.generation)
         for i, run in enumerate(self.runs):
             run.read(int(generations[i]))
-            run.open()
             if run.status == "done" and generations[i] < self.done:
                 run.status = "dropped"  # or at its target, which its tests say
             self.active[i] = run.status == "done"
 
-    def save(self) -> None:
-        """Starts a checkpoint, unless there is one of this generation."""
+    def open(self) -> None:
+        """Says where rows and checkpoints go from now on."""
+        if self._path is not None:
+            from jaxes.training.checkpoint import Checkpoints
+
+            self._checkpoints = Checkpoints(self._path)
+            self._checkpoints.set_aside_after(self.done)
+        for run in self.runs:
+            run.open()
+
+    def save(self, schedule: Schedule) -> None:
+        """Starts a checkpoint, unless there is one of this generation.
+
+        Raises:
+          OSError: an earlier one could not be saved.
+        """
         if self._checkpoints is not None:
-            self._checkpoints.save(self.done, self.state)
+            # Which one is best depends on the trial: those of a sweep only have the last ones.
+            scores = {} if self.stacked else self.runs[0].scores()
+            keep = partial(schedule.kept, scores=scores)
+            self._checkpoints.save(self.done, self.state, keep)
+
+    def raise_if_unsaved(self, wait: bool = False) -> None:
+        """Raises the OSError of a checkpoint that could not be saved; waits for it, if asked to."""
+        if self._checkpoints is not None:
+            self._checkpoints.raise_if_failed(wait)
 
     def close(self) -> None:
         """Waits until everything is written."""

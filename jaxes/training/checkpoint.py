@@ -1,8 +1,12 @@
-"""Checkpoints of a train state, written in the background. The only module that imports orbax."""
+"""Checkpoints of a train state, written in the background and verified. The only module that
+imports orbax."""
 
+import itertools
 import logging
-from collections.abc import Callable
-from functools import partial
+import shutil
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,109 +18,184 @@ from jax import Array
 
 from jaxes.checks import brief
 from jaxes.core import TrainState
+from jaxes.training import manifest
+
+DATA = "default"  # orbax's part of a checkpoint
+Leaves = dict[str, np.ndarray]
+Rule = Callable[[list[int]], Iterable[int]]  # from what is saved to what is kept
 
 
 class Checkpoints:
-    """A directory of checkpoints, one a saved generation; none is ever deleted.
+    """A directory of checkpoints, one a saved generation.
 
     A state is stored as a flat mapping from the names of its leaves (`.strategy.mean`) to arrays,
-    so that a checkpoint can be read without jaxes. A save that was cut off leaves no checkpoint.
+    so that a checkpoint can be read without jaxes. It is written under another name, read back,
+    compared, given its manifest and only then put in its place: what has a generation as its name
+    is whole. Nothing is deleted before a newer one stands there so.
     """
 
     def __init__(self, directory: Path, *, read_only: bool = False):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what it raises, too
-        self._directory = directory
-        self._manager = ocp.CheckpointManager(
-            directory.resolve(),
-            item_handlers=ocp.StandardCheckpointHandler(),  # or there is no metadata to check
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=None,
-                create=not read_only,
-                cleanup_tmp_directories=not read_only,
-                read_only=read_only,
-            ),
-        )
-
-    def latest(self) -> int | None:
-        """The greatest generation that was saved."""
-        return self._manager.latest_step()
+        self.directory = directory
+        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        self._writer = ThreadPoolExecutor(1, "checkpoints")
+        self._saving: Future | None = None
+        if not read_only:
+            directory.mkdir(exist_ok=True)
+            for path in directory.glob("*.tmp"):  # of a save or a deletion that was cut off
+                shutil.rmtree(path)
 
     def generations(self) -> list[int]:
         """Those that were saved, in order."""
-        return sorted(self._manager.all_steps())
+        names = [path.name for path in self.directory.glob("*") if path.is_dir()]
+        return sorted(int(name) for name in names if name.isdecimal())
 
-    def save(self, generation: int, state: TrainState) -> None:
-        """Starts saving and returns; the copy is taken before it does. A generation that is there
-        already stays as it is."""
-        if generation in self._manager.all_steps():
-            return
-        # Host arrays: a copy on every device could be read on as many devices alone.
-        arrays = jax.device_get(_by_name(state))
-        if not self._manager.save(generation, args=ocp.args.StandardSave(arrays)):
-            raise RuntimeError(f"orbax refused to save generation {generation}")
+    def save(self, generation: int, state: TrainState, keep: Rule = list) -> None:
+        """Starts saving and returns; what is saved is the state now. A generation that is there
+        already stays as it is.
 
-    def restore(self, generation: int, template: TrainState) -> TrainState:
-        """The saved state, with the structure and placement of `template`.
+        Args:
+          keep: which of the saved generations stay, once this one is verified.
 
         Raises:
-          ValueError: the checkpoint has other leaves, shapes or dtypes than the template.
+          OSError: an earlier save failed.
         """
-        expected = _by_name(template)
-        saved = self._read(generation, self._manager.item_metadata)
-        for name in sorted(expected.keys() ^ saved.keys()):
-            where = "the checkpoint" if name in expected else "this strategy and problem"
-            raise ValueError(f"generation {generation}: {where} lacks {name}")
-        for name, leaf in expected.items():
-            if (saved[name].shape, saved[name].dtype) != (leaf.shape, leaf.dtype):
-                raise ValueError(
-                    f"generation {generation}: {name} was saved as {saved[name].dtype}"
-                    f"{list(saved[name].shape)}, this strategy and problem need {leaf.dtype}"
-                    f"{list(leaf.shape)}"
-                    + (" (was JAX_ENABLE_X64 set?)" if saved[name].dtype != leaf.dtype else "")
-                )
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
-        restore = partial(self._manager.restore, args=ocp.args.StandardRestore(abstract))
-        restored = self._read(generation, restore)
+        self.raise_if_failed(wait=True)
+        if generation not in self.generations():
+            # Host arrays: a copy on every device could be read on as many devices alone.
+            leaves = jax.device_get(_by_name(state))
+            self._saving = self._writer.submit(self._save, generation, leaves, keep)
 
-        def of_template(path: Any, like: Array) -> Array:
-            if not like.size:
-                return like
-            found = restored[jax.tree_util.keystr(path)]
-            return (
-                jax.random.wrap_key_data(found, impl=jax.random.key_impl(like))
-                if _is_key(like)
-                else found
-            )
+    def raise_if_failed(self, wait: bool = False) -> None:
+        """Raises the OSError of a save that has failed.
 
-        return jax.tree_util.tree_map_with_path(of_template, template)
+        Args:
+          wait: until the one under way is on disk, or has failed.
+        """
+        if self._saving is not None and (wait or self._saving.done()):
+            saving, self._saving = self._saving, None
+            saving.result()
 
-    def leaves(self, generation: int) -> dict[str, np.ndarray]:
+    def _save(self, generation: int, leaves: Leaves, keep: Rule) -> None:
+        """In the background."""
+        path = self._path(generation)
+        temporary = path.with_suffix(".tmp")
+        try:
+            temporary.mkdir()  # not its parents, which may have been taken away
+            self._orbax.save((temporary / DATA).resolve(), args=ocp.args.StandardSave(leaves))
+            manifest.write(temporary, generation, leaves)
+            self._leaves(temporary, generation)
+            temporary.rename(path)
+            saved = self.generations()
+            for old in set(saved) - {generation, *keep(saved)}:
+                gone = self._path(old).rename(self._path(old).with_suffix(".tmp"))
+                shutil.rmtree(gone)
+        except Exception as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise OSError(
+                f"the checkpoint of generation {generation} could not be saved in "
+                f"{self.directory}: {brief(error)}"
+            ) from error
+
+    def leaves(self, generation: int) -> Leaves:
         """All that was saved, by name, on the host.
 
         Raises:
           ValueError: the checkpoint is damaged.
         """
-        restore = partial(self._manager.restore, args=ocp.args.StandardRestore())
-        saved = self._read(generation, restore)
-        return {name: np.asarray(leaf) for name, leaf in saved.items()}
-
-    def _read(self, generation: int, read: Callable[[int], Any]) -> Any:
-        """What `read` says of a generation; whatever it raises means a damaged checkpoint."""
+        path = self._path(generation)
         try:
-            if (found := read(generation)) is not None:
-                return found
-            reason = "it is not complete"
-        except Exception as error:
-            reason = brief(error)[:200]
-        raise ValueError(
-            f"checkpoint {self._directory / str(generation)} is damaged; move it away to go on "
-            f"from an earlier one ({reason})"
-        )
+            return self._leaves(path, generation)
+        except Exception as error:  # whatever a damaged file makes orbax raise
+            reason = str(error) if type(error) is ValueError else brief(error)
+            raise ValueError(f"checkpoint {path} is damaged: {reason[:200]}") from error
+
+    def _leaves(self, path: Path, generation: int) -> Leaves:
+        # orbax's own manager marked what it wrote, before there were manifests.
+        marked = (path / "_CHECKPOINT_METADATA").exists()
+        content = None if marked else manifest.read(path, generation)
+        read = self._orbax.restore((path / DATA).resolve(), args=ocp.args.StandardRestore())
+        leaves = {name: np.asarray(leaf) for name, leaf in read.items()}
+        if content is not None:
+            manifest.check_leaves(content, leaves)
+        return leaves
+
+    def newest(self) -> tuple[int, Leaves] | None:
+        """The newest generation that is whole, and its leaves; None where nothing was saved. Warns
+        of those that are damaged.
+
+        Raises:
+          ValueError: all are damaged.
+        """
+        damages: dict[int, str] = {}
+        for generation in reversed(self.generations()):
+            try:
+                leaves = self.leaves(generation)
+            except ValueError as error:
+                damages[generation] = str(error)
+                continue
+            for damage in damages.values():
+                warnings.warn(f"{damage}; that of {generation} is taken instead", stacklevel=3)
+            return generation, leaves
+        if damages:
+            reasons = "; ".join(damages.values())
+            raise ValueError(
+                f"no checkpoint is left to go on from: {reasons}; move {self.directory} away to "
+                "begin at the start"
+            )
+        return None
+
+    def set_aside_after(self, generation: int) -> None:
+        """Renames what is newer, and so is damaged, to make room for its repetition."""
+        for newer in self.generations():
+            if newer > generation:
+                path = self._path(newer)
+                names = (path.with_suffix(f".damaged{n or ''}") for n in itertools.count())
+                path.rename(next(name for name in names if not name.exists()))
+
+    def _path(self, generation: int) -> Path:
+        return self.directory / str(generation)
 
     def close(self) -> None:
-        """Waits until all saves are on disk."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits until all saves are on disk.
+
+        Raises:
+          OSError: one has failed.
+        """
+        self._writer.shutdown()
+        self._orbax.close()
+        self.raise_if_failed(wait=True)
+
+
+def as_state(generation: int, leaves: Leaves, template: TrainState) -> TrainState:
+    """What a checkpoint holds, with the structure and placement of `template`.
+
+    Raises:
+      ValueError: it has other leaves, shapes or dtypes than the template.
+    """
+    expected = _by_name(template)
+    for name in sorted(expected.keys() ^ leaves.keys()):
+        where = "the checkpoint" if name in expected else "this strategy and problem"
+        raise ValueError(f"generation {generation}: {where} lacks {name}")
+    for name, leaf in expected.items():
+        saved = leaves[name]
+        if (saved.shape, saved.dtype) != (leaf.shape, leaf.dtype):
+            raise ValueError(
+                f"generation {generation}: {name} was saved as {saved.dtype}{list(saved.shape)}, "
+                f"this strategy and problem need {leaf.dtype}{list(leaf.shape)}"
+                + (" (was JAX_ENABLE_X64 set?)" if saved.dtype != leaf.dtype else "")
+            )
+
+    def placed(path: Any, like: Array) -> Array:
+        if not like.size:
+            return like
+        saved = leaves[jax.tree_util.keystr(path)]
+        if not _is_key(like):
+            return jax.device_put(saved, like.sharding)
+        data = jax.device_put(saved, jax.random.key_data(like).sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(like))
+
+    return jax.tree_util.tree_map_with_path(placed, template)
 
 
 def _by_name(state: TrainState) -> dict[str, Array]:

@@ -12,10 +12,11 @@ from jaxes import core, parallel
 from jaxes.checks import check, check_count, check_seed
 from jaxes.core import Population, Problem, Strategy, Tests, TrainHParams, TrainState
 from jaxes.training.batch import keys_of, with_zero_mean
-from jaxes.training.directory import read_identity
+from jaxes.training.identity import read_identity
 from jaxes.training.metrics import read_rows
 from jaxes.training.program import check_tests
 from jaxes.training.run import Run, RunResult, Trial, score_of
+from jaxes.training.schedule import best_of
 
 Choice = int | Literal["latest", "best"]
 
@@ -85,12 +86,8 @@ def tested(
       standing: from the state to the one whose tests are of the zero policy.
       hparams: of the run.
     """
-    from jaxes.training.checkpoint import Checkpoints
-
     train_seed = read_identity(run_dir)["seed"]
-    checkpoints = Checkpoints(run_dir / "checkpoints", read_only=True)
-    generation = chosen(checkpoint, checkpoints.generations(), run_dir)
-    state = checkpoints.restore(generation, template)
+    generation, state = restored(run_dir, template, checkpoint)
     _, _, test_key = keys_of(train_seed)
     key = jax.random.fold_in(test_key, seed)
 
@@ -103,6 +100,21 @@ def tested(
     run = Run(Trial(0, train_seed, {}, hparams), run_dir)
     run.read(generation)
     return run.result(state, run_tests(state), run_tests(standing(state)))
+
+
+def restored(run_dir: Path, template: Any, checkpoint: Choice) -> tuple[int, Any]:
+    """A checkpoint of a run, as a state like `template`, and its generation.
+
+    Raises:
+      ValueError: there is no such one, it is damaged, or one of another problem or strategy.
+    """
+    from jaxes.training.checkpoint import Checkpoints, as_state
+
+    checkpoints = Checkpoints(run_dir / "checkpoints", read_only=True)
+    generation = chosen(checkpoint, checkpoints.generations(), run_dir)
+    newest = checkpoints.newest() if checkpoint == "latest" else None
+    generation, leaves = newest or (generation, checkpoints.leaves(generation))
+    return generation, as_state(generation, leaves, template)
 
 
 def chosen(checkpoint: Choice, saved: Sequence[int], run_dir: Path) -> int:
@@ -118,10 +130,9 @@ def chosen(checkpoint: Choice, saved: Sequence[int], run_dir: Path) -> int:
     if checkpoint == "best":
         rows, _ = read_rows(run_dir / "metrics.jsonl")
         scores = {row["generation"]: score_of(row) for row in rows if "test/return_mean" in row}
-        tested = [generation for generation in saved if generation in scores]
-        if not tested:
-            raise ValueError(f"checkpoint: no generation that {run_dir} saved was tested")
-        return max(tested, key=scores.__getitem__)
+        for best in best_of(saved, scores):
+            return best
+        raise ValueError(f"checkpoint: no generation that {run_dir} saved was tested")
     known = checkpoint in saved and not isinstance(checkpoint, bool)
     some = ", ".join(map(str, saved if len(saved) <= 12 else [*saved[:5], "...", *saved[-5:]]))
     check("checkpoint", checkpoint, known, f"best, latest, or one of {some}")

@@ -21,12 +21,12 @@ from jaxes.planning.planner import Planner
 from jaxes.policies import Policy
 from jaxes.specs import plain, spec_of
 from jaxes.training.batch import Batch, keys_of
-from jaxes.training.directory import described, identity_of, plain_sections
 from jaxes.training.evaluate import Choice, tested
+from jaxes.training.identity import described, identity_of, plain_sections
 from jaxes.training.loop import Callback
 from jaxes.training.metrics import LoggerName, Row
 from jaxes.training.run import Run, RunResult, Trial
-from jaxes.training.schedule import Schedule
+from jaxes.training.schedule import Keep, Schedule
 from jaxes.training.shell import check_settings, check_shell, run_alone
 
 
@@ -58,6 +58,7 @@ def learn_to_control(
     checkpoint_every: int = 1,
     test_every: int = 1000,
     target_return: float | None = None,
+    keep_checkpoints: Keep = 2,
     loggers: tuple[LoggerName, ...] = (),
     callback: Callback | None = None,
     console: Console | None = None,
@@ -87,6 +88,8 @@ def learn_to_control(
       checkpoint_every: trials between checkpoints; the last trial is saved as well.
       test_every: trials between tests; the last trial is tested as well.
       target_return: stop when a test's mean return reaches it.
+      keep_checkpoints: a number, the last so many; `all`; or `best`, as in `jaxes.train`, for which
+        each saved trial is tested.
       loggers: of `tensorboard`, `wandb`.
       callback: `(row, state) -> bool | None` after each chunk of trials; True ends the run.
       console: where progress is shown; None is silent.
@@ -112,6 +115,7 @@ def learn_to_control(
         "checkpoint_every": checkpoint_every,
         "test_every": test_every,
         "target_return": target_return,
+        "keep_checkpoints": keep_checkpoints,
         "loggers": loggers,
     }
     check("model", model, isinstance(model, Model), "a Model, as true_model(...) is")

@@ -81,23 +81,25 @@ class Loop(Interrupt):
         self._generation = batch.done
         while batch.done < end and batch.active.any() and not self.requested:
             count, test = pace.next(batch.done)
+            batch.raise_if_unsaved()
             seconds = batch.advance(count, test)
             self._generation = batch.done
             advanced = batch.going_on()
             if test:
                 batch.end_at_target(schedule)
             if batch.done % schedule.checkpoint_every == 0:
-                batch.save()
+                batch.save(schedule)
             time_left.took(batch.done, count, seconds)
             left = time_left.until(batch.done, end)
             watch.update(Progress(batch, end, count, seconds, test, first, left))
-            self._call_back(batch, advanced)
+            self._call_back(batch, advanced, schedule)
             pace.took(count, seconds)
             first = False
-        batch.save()
+        batch.save(schedule)
+        batch.raise_if_unsaved(wait=True)
         self.stop_if_requested(batch.done)
 
-    def _call_back(self, batch: Batch, runs: list[tuple[int, Run]]) -> None:
+    def _call_back(self, batch: Batch, runs: list[tuple[int, Run]], schedule: Schedule) -> None:
         if self.callback is None:
             return
         try:
@@ -106,11 +108,11 @@ class Loop(Interrupt):
                 if answer(self.callback(row, batch.state_of(i))) and batch.active[i]:
                     batch.end(i, "stopped")
         except BaseException:
-            batch.save()
+            batch.save(schedule)
             raise
 
     def stop_if_requested(self, generation: int) -> None:
         """Raises the KeyboardInterrupt that was asked for, if one was."""
         if self.requested:
             saved = f"saved in {self.run_dir}" if self.run_dir else "not saved: no run_dir"
-            raise KeyboardInterrupt(f"stopped at generation {generation}, {saved}")
+            self.stop(f"stopped at generation {generation}, {saved}")

@@ -1,5 +1,6 @@
 """Where a run's metrics go: `metrics.jsonl` always, TensorBoard and Weights & Biases if asked."""
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from jaxes.checks import check, check_package
+from jaxes.files import read_json
 
 Row = dict[str, Any]  # one generation: `generation` and numbers by `group/name`
 LoggerName = Literal["tensorboard", "wandb"]
@@ -58,15 +60,25 @@ def read_rows(path: Path) -> tuple[list[Row], int]:
         return [], 0
     text = path.read_bytes()
     end = text.rfind(b"\n") + 1
-    rows = []
+    rows: list[Row] = []
     for number, line in enumerate(text[:end].splitlines(), start=1):
-        try:
+        with contextlib.suppress(ValueError, RecursionError):
             row = json.loads(line)
-            row["generation"] + 0
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}, line {number}: no row of a generation") from error
-        rows.append(row)
+            if is_row(row) and (not rows or row["generation"] > rows[-1]["generation"]):
+                rows.append(row)
+        if len(rows) < number:
+            raise ValueError(f"{path}, line {number}: no row of a generation that follows")
     return rows, end
+
+
+def is_row(row: Any) -> bool:
+    """Whether it is what a run writes of a generation: numbers by name, null for those not finite,
+    among them its generation and what it took."""
+    if not isinstance(row, dict) or type(row.get("generation")) is not int:
+        return False
+    numbers = all(value is None or isinstance(value, int | float) for value in row.values())
+    tested = "test/return_mean" not in row or isinstance(row.get("test/diverged"), int)
+    return numbers and tested and isinstance(row.get("time/seconds"), int | float)
 
 
 def finite(row: Row) -> Row:
@@ -96,7 +108,7 @@ class WandB:
     def __init__(self, run_dir: Path):
         import wandb
 
-        run_id = json.loads((run_dir / "run.json").read_text())["id"]
+        run_id = read_json(run_dir / "run.json", {"id": str})["id"]
         self._run = wandb.init(
             project="jaxes", id=run_id, dir=str(run_dir), resume="allow", name=run_dir.name
         )

@@ -197,6 +197,10 @@ class Run:
             if "test/return_mean" in row:
                 self.tests.append(row)
 
+    def scores(self) -> dict[int, float]:
+        """Those of all tests, by generation."""
+        return {row["generation"]: score_of(row) for row in self.tests}
+
     def score(self, generation: int | None = None) -> float:
         """That of the last test, up to a generation; -inf before the first."""
         tests = [row for row in self.tests if generation is None or row["generation"] <= generation]

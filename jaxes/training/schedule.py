@@ -1,7 +1,7 @@
 """When a run ends, is tested and is saved, and how many generations are dispatched at once."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -11,16 +11,18 @@ from jaxes.training.run import score_of
 
 MAX_CHUNK = 256  # generations a dispatch, at most
 MANY_CHUNKS = 4  # from which a trend can be told
+Keep = int | Literal["best", "all"]  # which checkpoints stay
 CHUNK_SECONDS = 1.0  # a chunk is cut so that the display moves and Ctrl-C is heard about this often
 
 
 class Schedule(NamedTuple):
-    """These arguments of `jaxes.train`; all but the last are in generations."""
+    """These arguments of `jaxes.train`; the first three are in generations."""
 
     num_generations: int
     checkpoint_every: int
     test_every: int
     target_return: float | None
+    keep_checkpoints: Keep = "best"
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "Schedule":
@@ -34,6 +36,16 @@ class Schedule(NamedTuple):
         check_count("test_every", self.test_every)
         if self.target_return is not None:
             check_number("target_return", self.target_return, allowed="a number or None")
+        if self.keep_checkpoints not in ("best", "all"):
+            check_count("keep_checkpoints", self.keep_checkpoints, why=", or `best` or `all`")
+
+    def kept(self, saved: Sequence[int], scores: Mapping[int, float]) -> set[int]:
+        """Of the generations that are saved those that stay; `scores` are of those tested."""
+        if self.keep_checkpoints == "all":
+            return set(saved)
+        if self.keep_checkpoints != "best":
+            return set(sorted(saved)[-self.keep_checkpoints :])
+        return {*sorted(saved)[-2:], *best_of(saved, scores)}
 
     def reached(self, row: Row) -> bool:
         """Whether the test that a row tells of, if any, reached the target."""
@@ -42,6 +54,13 @@ class Schedule(NamedTuple):
             and "test/return_mean" in row
             and score_of(row) >= self.target_return
         )
+
+
+def best_of(saved: Sequence[int], scores: Mapping[int, float]) -> list[int]:
+    """Of the generations that are saved the one whose test has the greatest score, the first of
+    equals; none where none was tested."""
+    tested = [generation for generation in sorted(saved) if generation in scores]
+    return [max(tested, key=scores.__getitem__)] if tested else []
 
 
 class TimeLeft:
@@ -77,10 +96,12 @@ class Pace:
 
     def next(self, generation: int) -> tuple[int, bool]:
         """How many generations go on from here, and whether there is a test after them."""
-        last, saved, tested, _ = self.schedule
+        last, saved, tested, _, keep = self.schedule
         stops = [generation + every - generation % every for every in (saved, tested)]
         end = min(last, generation + self.planned, *stops)
-        return end - generation, end == last or end % tested == 0
+        # To choose the best checkpoint, each is of a generation that was tested.
+        chosen = keep == "best" and end % saved == 0
+        return end - generation, end == last or end % tested == 0 or chosen
 
     def took(self, count: int, seconds: float) -> None:
         self.planned = max(1, min(MAX_CHUNK, round(CHUNK_SECONDS * count / seconds)))

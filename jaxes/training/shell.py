@@ -12,6 +12,7 @@ from jaxes.checks import check, check_path, check_seed
 from jaxes.training.batch import Batch
 from jaxes.training.directory import open_run_dir
 from jaxes.training.display import Display
+from jaxes.training.identity import noting_the_end, say_other_devices
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.metrics import LoggerName, check_installed
 from jaxes.training.run import Run, RunResult, Trial
@@ -54,11 +55,14 @@ def run_alone(
         batch = make_batch(run, directory and directory / "checkpoints")
         stack.callback(batch.close)
         traced = batch.trace()  # what the problem's parts do wrong shows before anything is touched
+        batch.load()
         if directory is not None:
             claim()
+            stack.enter_context(noting_the_end(directory, lambda: run.status))
             if start is not None:
                 start.save(directory)
-        batch.restore()
+            say_other_devices(console, directory)
+        batch.open()
 
         end = schedule.num_generations
         display = stack.enter_context(Display(console, end, batch.done, unit))

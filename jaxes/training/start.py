@@ -16,7 +16,7 @@ from jaxes.checks import check, kinds, show
 from jaxes.core import HParams, Problem, State
 from jaxes.files import Arrays, write_arrays
 from jaxes.problems.observations import ObservationStatistics
-from jaxes.training.directory import read_identity
+from jaxes.training.identity import read_identity
 
 FILE = "start.npz"  # in a run's directory: its source may change, or go away
 
@@ -150,12 +150,10 @@ def of_run(directory: Path, field: str = "mean") -> Start:
 
     if not (directory / "checkpoints").is_dir():
         raise ValueError(f"{field}: {directory} is no run that has a checkpoint")
-    checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
-    latest = checkpoints.latest()
-    if latest is None:
+    newest = Checkpoints(directory / "checkpoints", read_only=True).newest()
+    if newest is None:
         raise ValueError(f"{field}: {directory} is no run that has a checkpoint")
-    leaves = checkpoints.leaves(latest)
-    checkpoints.close()
+    _, leaves = newest
     if ".strategy.mean" not in leaves:
         raise ValueError(f"{field}: the checkpoint of {directory} has no .strategy.mean")
     return Start(leaves[".strategy.mean"], _statistics(leaves, ".problem.observations."))

@@ -10,11 +10,11 @@ from rich.console import Console
 from jaxes import core
 from jaxes.core import Problem, Strategy, TrainHParams
 from jaxes.training.batch import Batch
-from jaxes.training.directory import config_of, identity_of
+from jaxes.training.identity import config_of, identity_of
 from jaxes.training.loop import Callback
 from jaxes.training.metrics import LoggerName
 from jaxes.training.run import RunResult, Trial
-from jaxes.training.schedule import Schedule
+from jaxes.training.schedule import Keep, Schedule
 from jaxes.training.shell import check_settings, check_shell, run_alone
 from jaxes.training.start import said_of, start_and_name
 
@@ -30,6 +30,7 @@ def train(
     checkpoint_every: int = 50,
     test_every: int = 10,
     target_return: float | None = None,
+    keep_checkpoints: Keep = "best",
     mean: Any | str | None = None,
     loggers: tuple[LoggerName, ...] = (),
     callback: Callback | None = None,
@@ -51,6 +52,9 @@ def train(
       checkpoint_every: generations between checkpoints; the last generation is saved as well.
       test_every: generations between tests of the mean policy on fresh episodes.
       target_return: stop when a test's mean return reaches it.
+      keep_checkpoints: `best`: the last two and, of those saved, the one with the best test (each
+        is tested); `all`; or a number, the last so many. Others are deleted when a newer one has
+        been read back from the disk.
       mean: where the search starts instead: a vector [D], parameters like the policy's, or a run's
         directory, whose latest checkpoint also gives the statistics that observations are
         normalized with. What it was is kept in `run_dir`.
@@ -70,7 +74,9 @@ def train(
     Example:
       >>> result = jaxes.train(problem, jaxes.cma_es(64), num_generations=100, run_dir="runs/one")
     """
-    schedule = Schedule(num_generations, checkpoint_every, test_every, target_return)
+    schedule = Schedule(
+        num_generations, checkpoint_every, test_every, target_return, keep_checkpoints
+    )
     check_settings(schedule, seed, loggers)
     if loggers and run_dir is None:
         raise ValueError(f"loggers must be empty without a run_dir, got {loggers!r}")

@@ -187,16 +187,26 @@ def test_damaged_files_are_named(name, text, message, capsys, workplace):
     assert err.count("\n") == 1
 
 
-def test_a_damaged_checkpoint_is_named_and_can_be_moved_away(capsys, workplace):
+def test_a_damaged_checkpoint_is_named_and_an_earlier_one_taken(capsys, workplace):
     every = ("--set", "training.checkpoint_every=4")
     assert run("train", "sphere.yaml", "--run-dir", "run", *every) == 0
     shutil.rmtree(workplace / "run" / "checkpoints" / "10" / "default")
     capsys.readouterr()
-    for command in ("resume", "evaluate"):
+    assert run("verify", "run") == 1
+    assert "run/checkpoints/10: checkpoint run/checkpoints/10 is damaged" in capsys.readouterr().out
+    for command in ("evaluate", "resume"):
+        with pytest.warns(UserWarning, match="10 is damaged: .*; that of 8 is taken instead"):
+            assert run(command, "run") == 0
+    assert run("verify", "run") == 0
+    assert (workplace / "run" / "checkpoints" / "10.damaged").is_dir()
+    for generation in ("8", "10"):
+        (workplace / "run" / "checkpoints" / generation / "manifest.json").write_text("{")
+    capsys.readouterr()
+    for command in ("evaluate", "resume"):
         assert run(command, "run") == 2
-        assert "checkpoints/10 is damaged; move it away" in capsys.readouterr().err
-    shutil.rmtree(workplace / "run" / "checkpoints" / "10")
-    assert run("resume", "run") == 0
+        err = capsys.readouterr().err
+        assert "no checkpoint is left to go on from: checkpoint run/checkpoints/10 is dam" in err
+        assert err.count("\n") == 1
 
 
 def fails_at(generation, error):
@@ -227,7 +237,7 @@ def test_a_full_disk_is_no_bad_input_even_before(capsys, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(jaxes.training.directory, "write_whole", full)
+    monkeypatch.setattr(jaxes.training.identity, "write_whole", full)
     assert run("train", "sphere.yaml", "--run-dir", "out") == 1
     assert "jaxes: failed: [Errno 28]" in capsys.readouterr().err
 

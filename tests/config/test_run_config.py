@@ -11,7 +11,7 @@ from jaxes.config import run as config
 from jaxes.config.files import ConfigError
 from jaxes.core import TrainHParams
 from jaxes.strategies import STRATEGIES
-from jaxes.training.directory import config_of
+from jaxes.training.identity import config_of
 from jaxes.training.schedule import Schedule
 
 TRAINING = Schedule(5, 2, 1, None)._asdict() | {"seed": 3, "loggers": ()}

@@ -13,7 +13,7 @@ from jaxes import cli
 from jaxes.config import run as config
 from jaxes.config import sweep as sweep_config
 from jaxes.sweeps.sweep import run_sweep
-from jaxes.training.checkpoint import Checkpoints
+from jaxes.training.checkpoint import Checkpoints, as_state
 from jaxes.training.loop import Loop
 from jaxes.training.program import Program
 from jaxes.training.run import Run
@@ -30,7 +30,7 @@ def test_a_trial_is_the_run_of_its_config(finished, tmp_path, number):
     problem, strategy, _ = config.load(trial / "config.yaml").build()
     template = jax.jit(lambda key: jaxes.init(key, strategy, problem))(jax.random.key(0))
     states = [
-        Checkpoints(folder / "checkpoints", read_only=True).restore(12, template)
+        as_state(12, Checkpoints(folder / "checkpoints", read_only=True).leaves(12), template)
         for folder in (trial, tmp_path / "alone")
     ]
     jax.tree.map(close, *states)

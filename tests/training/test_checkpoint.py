@@ -1,5 +1,9 @@
-"""What an own problem may keep in its state, through a checkpoint and back."""
+"""Checkpoints: what a state may hold, which stay, and what is done about damage."""
 
+import errno
+import json
+import random
+import shutil
 from typing import NamedTuple
 
 import jax
@@ -9,6 +13,10 @@ import pytest
 
 import jaxes
 from jaxes.core import TRAIN
+from jaxes.problems.functions import sphere
+from jaxes.training import manifest
+from jaxes.training.checkpoint import Checkpoints
+from jaxes.training.verify import verify
 
 
 class HParams(NamedTuple):
@@ -71,3 +79,234 @@ def test_a_state_of_keys_is_saved_and_resumed(problem, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
     tested = jaxes.evaluate(tmp_path / "run", problem, strategy, num_episodes=2)
     assert tested.return_mean == whole.return_mean
+
+
+def train(run_dir, num_generations, **options):
+    options = {"checkpoint_every": 2, "test_every": 100} | options
+    return jaxes.train(
+        sphere(3), jaxes.cma_es(8), num_generations=num_generations, run_dir=run_dir, **options
+    )
+
+
+def saved(run_dir):
+    return sorted(int(path.name) for path in (run_dir / "checkpoints").iterdir())
+
+
+def assert_same_state(run_dir, generation, other):
+    ours, theirs = (
+        Checkpoints(path / "checkpoints", read_only=True).leaves(generation)
+        for path in (run_dir, other)
+    )
+    assert_same(ours, theirs)
+
+
+def assert_same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name, leaf in ours.items():
+        np.testing.assert_array_equal(leaf, theirs[name])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of nine generations, all its checkpoints kept."""
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    train(run_dir, 9, keep_checkpoints="all")
+    return run_dir
+
+
+@pytest.mark.parametrize(("keep", "left"), [("all", [2, 4, 6, 8, 9]), (1, [9]), (3, [6, 8, 9])])
+def test_as_many_stay_as_asked_for(keep, left, tmp_path):
+    train(tmp_path / "run", 9, keep_checkpoints=keep)
+    assert saved(tmp_path / "run") == left
+
+
+def test_the_best_stays_and_is_found_again(tmp_path):
+    """A search that is sent away from the optimum: the best test is an early one."""
+    problem = sphere(3)
+
+    def leaving(key, population, state, phase=TRAIN):
+        found = problem.evaluate(key, population, state, phase)
+        return found._replace(fitness=-found.fitness)
+
+    run_dir, leaving = tmp_path / "run", problem._replace(evaluate=leaving)
+    options = {"num_generations": 9, "run_dir": run_dir, "checkpoint_every": 2, "test_every": 100}
+    jaxes.train(leaving, jaxes.cma_es(8), **options)
+    assert saved(run_dir) == [2, 8, 9]
+    options["num_generations"] = 13
+    jaxes.train(leaving, jaxes.cma_es(8), resume=True, **options)
+    assert saved(run_dir) == [2, 12, 13]
+    best = jaxes.evaluate(run_dir, leaving, jaxes.cma_es(8), num_episodes=1, checkpoint="best")
+    assert best.generation == 2
+
+
+def damages(rng):
+    """Ways in which a file comes to harm, `(path, another) -> None`."""
+
+    def flip(path, other):
+        content = bytearray(path.read_bytes())
+        if content:
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+
+    return {
+        "flipped": flip,
+        "cut": lambda path, other: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        "empty": lambda path, other: path.write_bytes(b""),
+        "zeroed": lambda path, other: path.write_bytes(bytes(path.stat().st_size)),
+        "deleted": lambda path, other: path.unlink(),
+        "another's": lambda path, other: shutil.copy(other, path),
+    }
+
+
+def files_of(checkpoint):
+    return sorted(path for path in checkpoint.rglob("*") if path.is_file())
+
+
+def read(checkpoints, generation):
+    """What a checkpoint says, or the line that says that it is damaged."""
+    try:
+        return checkpoints.leaves(generation), None
+    except ValueError as error:
+        return None, str(error)
+
+
+@pytest.mark.parametrize("damage", damages(random))
+def test_damage_is_noticed_or_harmless(damage, whole, tmp_path):
+    true = Checkpoints(whole / "checkpoints", read_only=True)
+    expected, before = true.leaves(9), true.leaves(8)
+    harm = damages(random.Random(damage))[damage]
+    others = files_of(whole / "checkpoints" / "8")
+    noticed = 0
+    for number, path in enumerate(files_of(whole / "checkpoints" / "9")):
+        directory = tmp_path / str(number)
+        shutil.copytree(whole / "checkpoints", directory)
+        harm(directory / path.relative_to(whole / "checkpoints"), others[number % len(others)])
+        checkpoints = Checkpoints(directory, read_only=True)
+        leaves, said = read(checkpoints, 9)
+        if said is None:
+            assert_same(leaves, expected)
+            continue
+        noticed += 1
+        assert f"checkpoint {directory / '9'} is damaged" in said
+        assert "\n" not in said
+        with pytest.warns(UserWarning, match="that of 8 is taken instead"):
+            generation, leaves = checkpoints.newest()
+        assert generation == 8
+        assert_same(leaves, before)
+    assert noticed >= 3
+
+
+def test_a_resume_from_an_earlier_checkpoint_ends_in_the_same_bits(whole, tmp_path):
+    run_dir = tmp_path / "run"
+    train(run_dir, 7, keep_checkpoints="all")
+    for generation in (6, 7):
+        (run_dir / "checkpoints" / str(generation) / "manifest.json").unlink()
+    with pytest.warns(UserWarning, match="that of 4 is taken instead") as told:
+        train(run_dir, 9, resume=True, keep_checkpoints="all")
+    assert len(told) == 2
+    names = {path.name for path in (run_dir / "checkpoints").iterdir()}
+    assert names == {"2", "4", "6", "8", "9", "6.damaged", "7.damaged"}
+    for generation in (6, 8, 9):
+        assert_same_state(run_dir, generation, whole)
+    assert set(verify(run_dir).values()) == {None}
+
+
+def test_where_no_checkpoint_is_whole_nothing_is_touched(tmp_path):
+    run_dir = tmp_path / "run"
+    train(run_dir, 4)
+    for path in run_dir.glob("checkpoints/*/manifest.json"):
+        path.write_text("[]")
+    before = {path: path.read_bytes() for path in run_dir.rglob("checkpoints/**/*.json")}
+    with pytest.raises(ValueError, match="no checkpoint is left to go on from") as error:
+        train(run_dir, 9, resume=True)
+    assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in run_dir.rglob("checkpoints/**/*.json")} == before
+
+
+def test_a_run_of_format_2_goes_on(whole, tmp_path):
+    """As it was before there were manifests: orbax's manager marked its checkpoints."""
+    run_dir = tmp_path / "run"
+    train(run_dir, 4)
+    about = json.loads((run_dir / "run.json").read_text())
+    old = {name: about[name] for name in ("id", "identity", "jax", "devices")}
+    (run_dir / "run.json").write_text(json.dumps(old | {"format": 2}))
+    for checkpoint in (run_dir / "checkpoints").iterdir():
+        (checkpoint / "manifest.json").unlink()
+        (checkpoint / "_CHECKPOINT_METADATA").write_text("{}")
+    train(run_dir, 9, resume=True)
+    assert_same_state(run_dir, 9, whole)
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_save_that_fails_ends_the_run_with_what_it_has(whole, tmp_path, monkeypatch):
+    run_dir = tmp_path / "run"
+    train(run_dir, 4, keep_checkpoints=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "write", full_disk)
+        with pytest.raises(OSError, match=r"generation 6 could not be saved.*No space") as error:
+            train(run_dir, 9, resume=True, keep_checkpoints=1)
+    assert "the run had begun, and had come to generation" in error.value.__notes__[0]
+    assert saved(run_dir) == [4]  # nothing is deleted before another is there
+    assert "No space left" in json.loads((run_dir / "run.json").read_text())["reason"]
+    train(run_dir, 9, resume=True)
+    assert_same_state(run_dir, 9, whole)
+
+
+def test_what_is_written_is_read_back(tmp_path, monkeypatch):
+    """A disk that returns other bits than it was given is noticed while the state is still here."""
+    true, count = manifest.describe, iter(range(10**6))
+    monkeypatch.setattr(manifest, "describe", lambda leaf: true(leaf) | {"shape": next(count)})
+    with pytest.raises(OSError, match=r"generation 2 could not be saved.*is not what was saved"):
+        train(tmp_path / "run", 2)
+    assert saved(tmp_path / "run") == []
+
+
+def test_a_directory_that_vanishes_ends_the_run_and_is_not_made_again(tmp_path):
+    run_dir = tmp_path / "run"
+
+    def vanish(row, state):
+        shutil.rmtree(run_dir, ignore_errors=True)
+
+    with pytest.raises(OSError, match="No such file or directory"):
+        train(run_dir, 9, callback=vanish)
+    assert not run_dir.exists()
+
+
+def test_the_end_of_a_run_is_told(tmp_path):
+    run_dir = tmp_path / "run"
+
+    def about():
+        return json.loads((run_dir / "run.json").read_text())
+
+    def broken(row, state):
+        assert about()["ended"] is about()["reason"] is None
+        raise LookupError("of the user's own")
+
+    with pytest.raises(LookupError):
+        train(run_dir, 3, callback=broken)
+    assert about()["reason"] == "failed: LookupError: of the user's own"
+    first = about()
+    train(run_dir, 3, resume=True)
+    assert about()["reason"] == "done"
+    assert first["started"] == about()["started"] <= about()["ended"]
+    assert about()["jaxes"] == jaxes.__version__
+    assert about()["jax"] == jax.__version__
+    with pytest.raises(ValueError, match="seed"):
+        train(run_dir, 3, resume=True, seed=1)
+    assert about()["reason"] == "done"  # a refusal is no end
+
+
+def test_other_devices_are_told(tmp_path, capsys):
+    from rich.console import Console
+
+    run_dir = tmp_path / "run"
+    train(run_dir, 2)
+    about = json.loads((run_dir / "run.json").read_text())
+    train(run_dir, 4, resume=True, console=Console())
+    assert "the run began on" not in capsys.readouterr().out
+    (run_dir / "run.json").write_text(json.dumps(about | {"devices": "NVIDIA H200"}))
+    train(run_dir, 6, resume=True, console=Console(width=200))
+    assert "the run began on NVIDIA H200; on cpu its last bits" in capsys.readouterr().out

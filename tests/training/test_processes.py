@@ -109,7 +109,7 @@ def test_kill_9_and_resume_end_in_the_same_bits(workplace, generation):
     assert_same_run(workplace / name, workplace / "whole")
 
 
-def test_ctrl_c_saves_and_says_how_to_resume(workplace):
+def test_ctrl_c_and_sigterm_save_and_say_how_to_resume(workplace):
     process = start(workplace, "train", "config.yaml", "--run-dir", "stopped")
     wait_for_generation(workplace / "stopped", 7)
     process.send_signal(signal.SIGINT)
@@ -119,6 +119,22 @@ def test_ctrl_c_saves_and_says_how_to_resume(workplace):
     last = lines(workplace / "stopped")[-1]["generation"]
     assert last < 100
     assert (workplace / "stopped" / "checkpoints" / str(last)).is_dir()
+    assert ended(workplace / "stopped") == "interrupted"
+
+    process = start(workplace, "resume", "stopped")
+    wait_for_generation(workplace / "stopped", last + 3)
+    assert ended(workplace / "stopped") is None
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 143, stderr
+    assert "jaxes resume stopped" in stdout
+    assert last < lines(workplace / "stopped")[-1]["generation"] < 100
+
     resumed = start(workplace, "resume", "stopped")
     assert resumed.wait(timeout=300) == 0
     assert_same_run(workplace / "stopped", workplace / "whole")
+    assert ended(workplace / "stopped") == "done"
+
+
+def ended(run_dir):
+    return json.loads((run_dir / "run.json").read_text())["reason"]

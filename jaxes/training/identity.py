@@ -1,0 +1,215 @@
+"""What a run is, in its `run.json`: what must be the same when it is resumed, and what made it."""
+
+import contextlib
+import importlib.metadata
+import json
+import re
+import secrets
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import yaml
+from rich.console import Console
+
+from jaxes import hparams
+from jaxes.checks import brief
+from jaxes.core import HParams, Problem, Strategy, TrainHParams
+from jaxes.files import read_json, write_whole
+from jaxes.specs import spec_of
+from jaxes.terminal import say
+from jaxes.training.run import Trial
+
+FORMAT = 3  # since checkpoints have manifests
+READ = (2, FORMAT)  # the formats that are read
+OLDEST = "written by jaxes before 2026-11-25; commit 45933eb reads it"
+FILE = "run.json"
+PACKAGES = ("jaxes", "jax", "brax")  # whose versions are told
+
+
+def identity_of(population_size: int, trial: Trial) -> dict[str, Any]:
+    """What must be the same when a run is resumed, as plain data."""
+    sections = {name: part for name, part in (trial.config or {}).items() if name != "training"}
+    if "strategy" in sections:  # the settings of strategies that it does not use say nothing
+        strategy = sections["strategy"]
+        used = ("name", "population_size", strategy["name"])
+        sections["strategy"] = {name: strategy[name] for name in used}
+    identity = {
+        "seed": trial.seed,
+        "population_size": population_size,
+        "strategy": hparams.paths(trial.hparams.strategy),
+        "problem": hparams.paths(trial.hparams.problem),
+        "config": sections,
+    }
+    return json.loads(json.dumps(identity, default=lambda number: np.asarray(number).tolist()))
+
+
+def config_of(
+    problem: Problem, strategy: Strategy, numbers: TrainHParams, training: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The config that describes a run made in Python, if a config can: the factories' arguments,
+    these hyperparameters, and the arguments of `jaxes.train`."""
+    of_problem, of_strategy = spec_of(problem), described(strategy, numbers.strategy)
+    if of_problem is None or of_strategy is None:
+        return None
+    sections = {
+        **of_problem,
+        "problem": of_problem["problem"] | hparams.paths(numbers.problem),
+        "strategy": of_strategy,
+        "training": training,
+    }
+    return plain_sections(sections)
+
+
+def described(strategy: Strategy, numbers: HParams) -> dict[str, Any] | None:
+    """What a config says of a strategy with these numbers; None where it cannot."""
+    spec = spec_of(strategy)
+    if spec is None:
+        return None
+    name, traced = spec["name"], hparams.paths(numbers)
+    # Of nes, the traced numbers are more than what its factory takes.
+    return {**spec, name: {field: traced.get(field, value) for field, value in spec[name].items()}}
+
+
+def plain_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of a config as YAML writes them."""
+    plain = json.dumps(sections, default=lambda number: np.asarray(number).item())
+    return {name: _without_none(section) for name, section in json.loads(plain).items()}
+
+
+def _without_none(section: dict[str, Any]) -> dict[str, Any]:
+    """A config leaves out fields that have no value."""
+    fields = {field: value for field, value in section.items() if value is not None}
+    # Sections within it: a strategy's own settings, a planner's strategy and objective.
+    for field in (str(fields.get("name")), "strategy", "objective"):
+        if isinstance(fields.get(field), dict):
+            fields[field] = _without_none(fields[field])
+    return fields
+
+
+def check_identity(run_dir: Path, identity: dict[str, Any]) -> None:
+    """Raises a ValueError where the directory holds another run."""
+    if (run_dir / "run.json").exists():
+        check_same(f"the run in {run_dir}", read_identity(run_dir), identity)
+
+
+def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] | None) -> None:
+    """Writes what a new run is; of one that is there, looked at by `check_identity`, that it has
+    not ended any more."""
+    path = run_dir / FILE
+    if path.exists():
+        _note(path, ended=None, reason=None)
+        return
+    if config is not None:
+        write_whole(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    run = {
+        "format": FORMAT,
+        "id": secrets.token_hex(8),
+        "identity": identity,
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        "devices": _devices(),
+        "started": _now(),
+        "ended": None,
+        "reason": None,
+    }
+    write_whole(path, json.dumps(run, indent=1))
+
+
+@contextlib.contextmanager
+def noting_the_end(run_dir: Path | None, reason: Callable[[], str]) -> Iterator[None]:
+    """Writes into `run.json` when and why the run ended, if what is inside has begun it: `reason`
+    where nothing is raised. A directory that takes no more is left as it is."""
+    why = "killed"
+    try:
+        yield
+        why = reason()
+    except KeyboardInterrupt:
+        why = "interrupted"
+        raise
+    except Exception as error:
+        why = f"failed: {brief(error)}"[:500]
+        raise
+    finally:
+        if run_dir is not None:
+            with contextlib.suppress(OSError, ValueError):
+                _note(run_dir / FILE, ended=_now(), reason=why)
+
+
+def _note(path: Path, **fields: Any) -> None:
+    run = read_json(path, {})
+    if any(run.get(name) != value for name, value in fields.items()):
+        write_whole(path, json.dumps(run | fields, indent=1))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _devices() -> str:
+    return ", ".join(device.device_kind for device in jax.local_devices())
+
+
+def say_other_devices(console: Console | None, run_dir: Path) -> None:
+    """Says so, where the run began on devices of another kind."""
+    began, now = read_run(run_dir)["devices"], _devices()
+    if set(began.split(", ")) != set(now.split(", ")):
+        say(console, f"the run began on {began}; on {now} its last bits are others from now on")
+
+
+def check_same(what: str, identity: dict[str, Any], given: dict[str, Any]) -> None:
+    """Raises a ValueError that names the first field in which `given` is not `what` is."""
+    if (found := _difference(identity, given)) is not None:
+        path, *values = found
+        saved, got = (textwrap.shorten(repr(value), 200) for value in values)
+        field = path.removeprefix("config.")
+        field = re.sub(r"^search\.|(?<=mean|.std)\.values.*|(?<=bounds)\.values.*", "", field)
+        field = re.sub(r"^sweep\[(\d+)\]\[0\]$", r"seed of trial \1", field)
+        field = re.sub(r"^sweep\[(\d+)\]\[1\]\.(.*)", r"\2 of trial \1", field)
+        raise ValueError(f"{field}: {what} has {saved}, got {got}")
+
+
+def _difference(saved: Any, given: Any, path: str = "") -> tuple[str, Any, Any] | None:
+    """The first field that differs, with both of its values; None stands for no value."""
+    if isinstance(saved, dict) and isinstance(given, dict):
+        for name in dict.fromkeys([*given, *saved]):
+            inner = f"{path}.{name}" if path else name
+            found = _difference(saved.get(name), given.get(name), inner)
+            if found is not None:
+                return found
+        return None
+    if isinstance(saved, list) and isinstance(given, list) and len(saved) == len(given):
+        pairs = enumerate(zip(saved, given, strict=True))
+        differences = (_difference(a, b, f"{path}[{i}]") for i, (a, b) in pairs)
+        return next(filter(None, differences), None)
+    return None if saved == given else (path, saved, given)
+
+
+def read_identity(run_dir: Path) -> dict[str, Any]:
+    """What `run.json` says that a run is.
+
+    Raises:
+      ValueError: it is not there, damaged, or of another format.
+    """
+    return read_run(run_dir)["identity"]
+
+
+def read_run(run_dir: Path) -> dict[str, Any]:
+    """All that `run.json` says.
+
+    Raises:
+      ValueError: it is not there, damaged, or of another format.
+    """
+    path = run_dir / FILE
+    try:
+        known = read_json(path, {}).get("format", 1)
+        if known in READ:
+            return read_json(path, {"identity": dict, "id": str, "devices": str})
+    except FileNotFoundError as error:
+        raise ValueError(f"run: {run_dir} holds no run (no run.json in it)") from error
+    why = OLDEST if known == 1 else "written by a newer jaxes"
+    formats = " or ".join(map(str, READ))
+    raise ValueError(f"run_dir: {path} has the format {known}, not {formats}: {why}")
