@@ -48,25 +48,32 @@ class JsonLines:
         pass
 
 
-def read_rows(path: Path) -> tuple[list[Row], int]:
+def read_rows(path: Path, start: int = 0) -> tuple[list[Row], int]:
     """The complete rows of a `metrics.jsonl`, and the offset at which they end.
+
+    Args:
+      path: the file; one that is not there yet has no rows.
+      start: the offset at which others ended; what stands before it is not read again.
 
     Raises:
       ValueError: a complete line is no row.
     """
     if not path.exists():
-        return [], 0
-    text = path.read_bytes()
+        return [], start
+    with path.open("rb") as file:
+        file.seek(start)
+        text = file.read()
     end = text.rfind(b"\n") + 1
+    after = f" after byte {start}" * (start > 0)
     rows = []
     for number, line in enumerate(text[:end].splitlines(), start=1):
         try:
             row = json.loads(line)
             row["generation"] + 0
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}, line {number}: no row of a generation") from error
+            raise ValueError(f"{path}, line {number}{after}: no row of a generation") from error
         rows.append(row)
-    return rows, end
+    return rows, start + end
 
 
 def finite(row: Row) -> Row:
