@@ -3,9 +3,9 @@
 import argparse
 import contextlib
 import shlex
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from rich.console import Console, Group
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
             show(look := watched.look(), options.once or not goes_on)
             if options.once or not goes_on:
                 break
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            sleep(SECONDS_BETWEEN_LOOKS)
     if not goes_on:
         say(console, _end(look, path))
 
@@ -71,9 +71,9 @@ class _Lines:
         self._last = -SECONDS_BETWEEN_LINES
 
     def __call__(self, look: Any, last: bool) -> None:
-        due = look.new and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES
+        due = look.new and monotonic() - self._last >= SECONDS_BETWEEN_LINES
         if due or last:
-            self._last = time.monotonic()
+            self._last = monotonic()
             say(self._console, "  ".join(f"{name} {said}" for name, said in look.told.items()))
         if last:
             for table in look.tables(self._console.width):

@@ -62,14 +62,14 @@ class Watched:
         new = sum(run.read() for run in self._runs) > 0
         training = training_of(self.path)
         dropping = said["identity"].get("halving")
-        going = goes_on(self._runs, training, dropping and Halving(**dropping))
+        going = going_on(self._runs, training, dropping and Halving(**dropping))
         if is_sweep:
-            told = of_sweep(self._runs, training) | {"go on": f"{sum(going)} of {len(going)}"}
+            told = of_sweep(self._runs, training) | {"go on": f"{len(going)} of {len(self._runs)}"}
         else:
             told = of_run(self._runs[0], training, said.get("zero_policy_return"))
         told |= {"last row": _ago(self._runs), "disk": size(num_bytes(self.path))}
         table = table_of(self._runs, training, going) if is_sweep else []
-        return Look(told, table, new or first, any(going))
+        return Look(told, table, new or first, bool(going))
 
 
 def of_run(followed: Followed, training: Mapping[str, Any], zero_policy: float | None) -> Told:
@@ -109,15 +109,14 @@ def leading(trials: Sequence[Followed]) -> list[Followed]:
 
 
 def table_of(
-    trials: Sequence[Followed], training: Mapping[str, Any], going: Sequence[bool]
+    trials: Sequence[Followed], training: Mapping[str, Any], going: Sequence[Followed]
 ) -> list[Column]:
     """The trials that lead, with their last tests."""
     shown = leading(trials)[:MOST_TRIALS]
-    goes_on_of = dict(zip([trial.path for trial in trials], going, strict=True))
 
     def state(trial: Followed) -> str:
         status = trial.status(training)
-        return "dropped" if status == "unfinished" and not goes_on_of[trial.path] else status
+        return "dropped" if status == "unfinished" and trial not in going else status
 
     return [
         Column("trial", [str(trial.run.trial.index) for trial in shown], "field"),
@@ -129,16 +128,14 @@ def table_of(
     ]
 
 
-def goes_on(
+def going_on(
     trials: Sequence[Followed], training: Mapping[str, Any], halving: Halving | None
-) -> list[bool]:
-    """Of each trial whether it goes on: it is neither at its end nor dropped by halving, which
-    follows from the tests as in the sweep itself."""
+) -> list[Followed]:
+    """Those that are neither at their end nor dropped by halving, which follows from the tests as
+    in the sweep itself."""
     left = left_by(trials, training, halving)
-    return [
-        trial.ended(training) is None and trial.run.trial.configuration_key in left
-        for trial in trials
-    ]
+    unended = [trial for trial in trials if trial.ended(training) is None]
+    return [trial for trial in unended if trial.run.trial.configuration_key in left]
 
 
 def left_by(
