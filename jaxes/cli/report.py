@@ -40,7 +40,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
     check_output(output, paths)
     ranked = rank(sweep)
     console.print(fitted(ranking(sweep, ranked), console.width))
-    films = [] if options.no_films else films_of(to_film(paths, sweep, ranked))
+    films = []
+    if not options.no_films:
+        say(console, "filming ...")
+        films = films_of(to_film(paths, sweep, ranked))
     write_whole(output, page_of(paths, sweep, ranked, films))
     say(console, f"page: {output}")
     if options.json:

@@ -25,7 +25,7 @@ class Curve(NamedTuple):
 
 
 def unit_of(runs: Sequence[Sequence[Row]]) -> str:
-    """What runs are drawn against: a planner's trials, or environment steps where all count them."""
+    """What runs are drawn against: a planner's trials, or environment steps if all count them."""
     firsts = [rows[0] for rows in runs if rows]
     if firsts and all("plan/best" in row for row in firsts):
         return "trial"

@@ -43,7 +43,9 @@ def _with_shared_fields(columns: Sequence[Column]) -> list[Column]:
     fields = [column for column in columns if column.kind == "field"]
     lines = zip(*(column.cells for column in fields), strict=True)
     said = [
-        " ".join(f"{c.name}={cell}" for c, cell in zip(fields, line, strict=True) if cell != NOTHING)
+        " ".join(
+            f"{c.name}={cell}" for c, cell in zip(fields, line, strict=True) if cell != NOTHING
+        )
         for line in lines
     ]
     shared = [Column("configuration", said, "text")] if fields else []

@@ -11,7 +11,7 @@ from jaxes.report.pictures import pictures
 from jaxes.report.runs import Sweep, is_sweep, names_of
 from jaxes.report.tables import Ranked, all_runs, differences, label, number, ranking
 from jaxes.training.followed import about
-from jaxes.training.run import configuration_key, is_finite
+from jaxes.training.run import is_finite
 
 MOST_FILMS = 4
 MOST_CONFIGS = 10
@@ -78,8 +78,8 @@ def check_output(output: Path, paths: Sequence[Path]) -> None:
         raise ValueError(
             f"--output: {output} exists and is no report of the same runs: choose another file"
         )
-    if not os.access(output if output.exists() else output.parent, os.W_OK):
-        raise ValueError(f"--output: {output} cannot be written: choose another file")
+    if not os.access(output.parent, os.W_OK):
+        raise ValueError(f"--output: {output.parent} is not writable: choose another file")
 
 
 def mark_of(paths: Sequence[Path]) -> str:
@@ -136,7 +136,9 @@ def _configs(
         best = best_of(sweep, row)
         name = label(row.values) or best["run_dir"].resolve().name
         files[f"{name}, seed {best['seed']}"] = best["run_dir"] / "config.yaml"
-    return [(name, path.read_text(errors="replace")) for name, path in files.items() if path.exists()]
+    return [
+        (name, path.read_text(errors="replace")) for name, path in files.items() if path.exists()
+    ]
 
 
 def _versions(paths: Sequence[Path]) -> dict[str, str]:

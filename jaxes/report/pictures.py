@@ -19,17 +19,17 @@ from matplotlib.ticker import EngFormatter
 
 from jaxes.report.curves import Curve, curve_of, unit_of
 from jaxes.report.runs import Sweep, metrics
-from jaxes.report.tables import Ranked, label, short_names, text
+from jaxes.report.tables import Ranked, label, number, short_names, text
 from jaxes.terminal import format_number
 from jaxes.training.run import configuration_key
 
-# Told apart by those who see few colors as well (Okabe & Ito; Tol); the second half has dashes.
-COLORS = (
-    "#0072b2 #d55e00 #009e73 #cc79a7 #000000 #56b4e9 #e69f00 #332288 #882255 #999933".split()
-)
-DASHES = ("",) * 5 + ("7 2 2 2",) * 5
-ZERO, ZERO_DASHES = "#777777", "3 3"  # of the zero policy
-MOST_CURVES = len(COLORS)
+# Told apart by those who see few colors as well (Okabe & Ito; Tol); the second five have dashes.
+FIRST = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000")
+SECOND = ("#56b4e9", "#e69f00", "#332288", "#882255", "#999933")
+LOOKS = [(color, "") for color in FIRST] + [(color, "7 2 2 2") for color in SECOND]
+ZERO = ("#777777", "3 3")  # the zero policy's
+MOST_CURVES = len(LOOKS)
+FEW_POINTS = 15  # are marked one by one
 MOST_TICKS, MOST_NUMBERS = 12, 64  # of an axis; cells of a heat map that say their number
 SIZE = (6.2, 3.9)  # inches
 STYLE: dict[str, Any] = {
@@ -49,7 +49,7 @@ class Entry(NamedTuple):
     name: str
     color: str
     dashes: str
-    width: float = 2.5
+    width: float = 2
 
 
 class Picture(NamedTuple):
@@ -77,26 +77,25 @@ def pictures(sweep: Sweep, ranked: Sequence[Ranked]) -> list[Picture]:
 def learning_curves(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
     """Return of the mean policy over the seeds of each of the best configurations; and, where there
     is one or a planner acts, that of the population or the trials as a thin line."""
+    best = ranked[:MOST_CURVES]
     runs_of = {configuration_key(values): rows for values, rows in sweep.configurations()}
-    drawn = [(row, runs_of[configuration_key(row.values)]) for row in ranked[:MOST_CURVES]]
-    runs = [[metrics(row) for row in rows] for _, rows in drawn]
-    unit = unit_of([rows for seeds in runs for rows in seeds])
-    figure = Figure(figsize=SIZE, layout="constrained")
-    axes = figure.subplots()
-    legend = []
-    for (row, _), seeds, color, dashes in zip(drawn, runs, COLORS, DASHES, strict=False):
-        name = label(row.values) or "mean policy"
-        seeds_of = f" ({row.num_seeds} seeds)" if row.num_seeds > 1 else ""
-        legend.append(Entry(name + seeds_of, color, dashes))
-        _draw(axes, curve_of(seeds, "test/return_mean", unit), color, dashes)
-        if len(drawn) == 1 or unit == "trial":
-            _draw(axes, curve_of(seeds, "return/mean", unit), color, dashes, thin=True)
-    if len(drawn) == 1 or unit == "trial":
+    seeds = [[metrics(row) for row in runs_of[configuration_key(row.values)]] for row in best]
+    unit = unit_of([rows for runs in seeds for rows in runs])
+    figure, axes = _empty()
+    entries = [Entry(_name(row), *look) for row, look in zip(best, LOOKS, strict=False)]
+    for entry, runs in zip(entries, seeds, strict=True):
+        _draw(axes, curve_of(runs, "test/return_mean", unit), entry)
+    if len(best) == 1 or unit == "trial":
         name = "trials" if unit == "trial" else "population, in episodes of its own"
-        legend.append(Entry(name, COLORS[0], "", 1))
-    for zero in sorted({row.zero_policy for row, _ in drawn if math.isfinite(row.zero_policy)}):
-        axes.axhline(zero, color=ZERO, linestyle=_dashed(ZERO_DASHES), linewidth=1.5)
-        legend.append(Entry(f"zero policy: {format_number(zero)}", ZERO, ZERO_DASHES, 1.5))
+        thin = [Entry(name, entry.color, entry.dashes, 0.8) for entry in entries]
+        for entry, runs in zip(thin, seeds, strict=True):
+            _draw(axes, curve_of(runs, "return/mean", unit), entry)
+        entries += thin[:1]
+    zeros = {number(row.zero_policy): row.zero_policy for row in best}
+    for said, zero in zeros.items():
+        if math.isfinite(zero):
+            entries.append(Entry(f"zero policy: {said}", *ZERO, 1.5))
+            axes.axhline(zero, **_stroke(entries[-1]))
     axes.set_xlabel(unit)
     axes.set_ylabel("return")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -106,25 +105,28 @@ def learning_curves(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
         svg=_svg(figure, "curves"),
         note="Interquartile mean over seeds and its 95 % bootstrap interval, as far as all seeds "
         "were tested; of a single seed, the mean over test episodes and its 95 % interval.",
-        legend=tuple(legend),
+        legend=tuple(entries),
         hidden=tuple(label(row.values) for row in ranked[MOST_CURVES:]),
     )
 
 
-def _draw(axes: Axes, curve: Curve, color: str, dashes: str, thin: bool = False) -> None:
-    marker = "o" if len(curve.x) < 15 and not thin else ""
-    axes.plot(
-        curve.x,
-        curve.middle,
-        color=color,
-        linestyle=_dashed(dashes),
-        linewidth=0.8 if thin else 2,
-        marker=marker,
-        markersize=4,
-        alpha=0.6 if thin else 1,
-    )
-    if not thin:
-        axes.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
+def _name(row: Ranked) -> str:
+    seeds = f" ({row.num_seeds} seeds)" if row.num_seeds > 1 else ""
+    return (label(row.values) or "mean policy") + seeds
+
+
+def _draw(axes: Axes, curve: Curve, entry: Entry) -> None:
+    few = "o" if len(curve.x) < FEW_POINTS else ""
+    axes.plot(curve.x, curve.middle, marker=few, markersize=2 * entry.width, **_stroke(entry))
+    if entry.width > 1:
+        axes.fill_between(curve.x, curve.low, curve.high, color=entry.color, alpha=0.15, lw=0)
+
+
+def _stroke(entry: Entry) -> dict[str, Any]:
+    """A legend's entry as a line of the picture."""
+    dashes = (0, tuple(float(part) for part in entry.dashes.split()))
+    style = dashes if entry.dashes else "-"
+    return {"color": entry.color, "linestyle": style, "linewidth": entry.width}
 
 
 def heat_map(fields: Sequence[str], ranked: Sequence[Ranked]) -> Picture:
@@ -135,8 +137,7 @@ def heat_map(fields: Sequence[str], ranked: Sequence[Ranked]) -> Picture:
     for row in ranked:
         at = lines.index(text(row.values[down])), columns.index(text(row.values[across]))
         grid[at] = row.iqm if math.isfinite(row.iqm) else math.nan
-    figure = Figure(figsize=SIZE, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _empty()
     colors = _colors(ranked)
     axes.pcolormesh(grid, norm=colors.norm, cmap=colors.cmap, edgecolors="white")
     for (i, j), value in np.ndenumerate(grid):
@@ -157,8 +158,7 @@ def heat_map(fields: Sequence[str], ranked: Sequence[Ranked]) -> Picture:
 def parallel_coordinates(fields: Sequence[str], ranked: Sequence[Ranked]) -> Picture:
     """A line a configuration through its values, colored by its return."""
     ranked = [row for row in ranked if np.isfinite(row.iqm)]
-    figure = Figure(figsize=SIZE, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _empty()
     colors = _colors(ranked)
     ticks = [_sorted([row.values[field] for row in ranked]) for field in fields]
     heights = [np.linspace(0, 1, len(names)) if len(names) > 1 else [0.5] for names in ticks]
@@ -191,9 +191,9 @@ def _sorted(values: Sequence[Any]) -> list[str]:
     return list(dict.fromkeys(map(text, sorted(values, key=None if numbers else text))))
 
 
-def _dashed(dashes: str) -> Any:
-    """As matplotlib has it."""
-    return (0, tuple(map(float, dashes.split()))) if dashes else "-"
+def _empty() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE, layout="constrained")
+    return figure, figure.subplots()
 
 
 def _svg(figure: Figure, name: str) -> str:

@@ -13,7 +13,7 @@ from written_runs import append, config_with, rows_of, write_run, write_sweep
 
 from jaxes import cli
 from jaxes.report.curves import curve_of
-from jaxes.report.pictures import COLORS, pictures
+from jaxes.report.pictures import MOST_CURVES, pictures
 from jaxes.report.runs import read, read_sweep
 from jaxes.report.tables import rank
 
@@ -211,7 +211,7 @@ def test_curves_are_told_apart_and_those_left_out_are_named(tmp_path, count):
     assert len({color for color, _ in looks}) == len(looks)
     for color, _ in looks:
         assert f"stroke: {color}" in curves.svg
-    assert len(curves.hidden) == max(count - len(COLORS), 0)
+    assert len(curves.hidden) == max(count - MOST_CURVES, 0)
     if count == 30:
         assert drawn[0].name == "sigma=3.625"
         assert curves.hidden[0] == "sigma=2.375"

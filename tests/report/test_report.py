@@ -64,7 +64,9 @@ def test_a_terminal_breaks_no_word_and_has_no_empty_column(width, wide, finished
         words = set(text.replace("│", " ").replace("┃", " ").split())
         for row in ranked:
             for field, value in row.values.items():
-                said = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+                said = (
+                    "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+                )
                 assert said in words or f"{short_names(sweep.fields)[field]}={said}" in words
         assert "remarks" not in words
         for column in ranking(sweep, ranked):
