@@ -16,11 +16,11 @@ def format_number(value: float) -> str:
 
 def format_bytes(size: float) -> str:
     """In the unit that suits it."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            break
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
         size /= 1000
-    return f"{size:.3g} {unit}"
+    return f"{size:.3g} TB"
 
 
 def say(console: Console | None, text: str) -> None:

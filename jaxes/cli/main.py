@@ -13,14 +13,26 @@ from rich.console import Console
 import jaxes
 from jaxes import parallel
 from jaxes.checks import check_count
-from jaxes.cli import evaluate, listing, plan, report, resume, startup, sweep, tetris, train, verify
+from jaxes.cli import (
+    evaluate,
+    listing,
+    plan,
+    report,
+    resume,
+    startup,
+    sweep,
+    tetris,
+    train,
+    verify,
+    watch,
+)
 from jaxes.interrupt import Terminated
 from jaxes.terminal import PatientConsole, say, spell_out
 from jaxes.training.directory import DISK_FAILS
 from jaxes.training.loop import BEGUN
 
 FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes, as shells have them
-COMMANDS = (train, sweep, plan, resume, evaluate, verify, report, tetris, listing)
+COMMANDS = (train, sweep, plan, resume, evaluate, watch, report, verify, tetris, listing)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,34 +1,50 @@
-"""`jaxes report RUN`: of a sweep, or of a run alone."""
+"""`jaxes report RUN ...`: one page of a run, of runs side by side, or of a sweep."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from jaxes.cli import common
+from jaxes.config.plan import is_plan_run
+from jaxes.files import write_whole
 from jaxes.terminal import say
-from jaxes.training.metrics import read_rows
 
 
 def add_to(commands: Any) -> argparse.ArgumentParser:
-    command = commands.add_parser("report", help="rank and plot a sweep, or plot a run")
-    command.add_argument("run", type=Path, help="the directory of a sweep or of a run")
-    command.add_argument("--output", type=Path, help="of the plots; default: RUN/report")
+    command = commands.add_parser("report", help="a page of runs side by side, or of a sweep")
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="of a run or a sweep")
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the page; default: report.html in RUN, or here where there are several",
+    )
+    command.add_argument("--no-films", action="store_true", help="leave out the films")
+    common.add_jax_options(command, plans=lambda options: any(map(is_plan_run, options.runs)))
     return command
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
-    from jaxes.report.plots import draw, of_run  # matplotlib takes a second
-    from jaxes.report.tables import rank, read_sweep, table
+    from jaxes.report.films import films_of
+    from jaxes.report.layout import fitted
+    from jaxes.report.page import check_output, page_of, to_film  # matplotlib takes a second
+    from jaxes.report.runs import read
+    from jaxes.report.tables import rank, ranking
 
-    output = options.output or options.run / "report"
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output: {output} is not a directory")
-    if (options.run / "metrics.jsonl").exists():
-        say(console, str(of_run(read_rows(options.run / "metrics.jsonl")[0], output)))
-        return
-    sweep = read_sweep(options.run)
+    paths = options.runs
+    sweep = read(paths)
+    output = options.output or (paths[0] if len(paths) == 1 else Path()) / "report.html"
+    check_output(output, paths)
     ranked = rank(sweep)
-    console.print(table(sweep, ranked))
-    for path in draw(sweep, ranked, output):
-        say(console, str(path))
+    console.print(fitted(ranking(sweep, ranked), console.width))
+    films = []
+    if not options.no_films:
+        say(console, "filming ...")
+        films = films_of(to_film(paths, sweep, ranked))
+    write_whole(output, page_of(paths, sweep, ranked, films))
+    say(console, f"page: {output}")
+    if options.json:
+        print(json.dumps({"page": str(output)}))

@@ -57,16 +57,18 @@ def sweep(
         if options.json:
             print(json.dumps({"trials": trials, "programs": len(setup.groups)}))
         return
-    from jaxes.report.tables import rank, read_sweep, table
+    from jaxes.report.layout import fitted
+    from jaxes.report.runs import read_sweep
+    from jaxes.report.tables import rank, ranking
 
     finished = read_sweep(run_dir)
-    console.print(table(finished, rank(finished)))
+    console.print(fitted(ranking(finished, rank(finished)), console.width))
     quoted = shlex.quote(str(run_dir))
     say(
         console,
         f"{trials} trials in {result.seconds:,.0f} s, {result.compile_seconds:,.0f} s of them "
         f"compilation\nsweep: {run_dir}\n"
-        f"next: jaxes report {quoted}        (plots)",
+        f"next: jaxes report {quoted}        (a page)",
     )
     if (run_dir / "best.yaml").exists():
         say(console, f"      jaxes train {quoted}/best.yaml        (the best configuration)")

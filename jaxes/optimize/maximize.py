@@ -164,9 +164,8 @@ def _drive(
             drive.go_on_from(progress)
         if directory is not None:
             claim()
-            stack.enter_context(noting_the_end(directory, lambda: result.reason))
-        result = drive.run()
-        return result
+            stack.enter_context(noting_the_end(directory))
+        return drive.run()
 
 
 def _identity(task: Task, mean: Any) -> dict[str, Any]:

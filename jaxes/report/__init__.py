@@ -1,1 +1,1 @@
-"""What a sweep says: `tables` with confidence intervals, and `plots`."""
+"""What runs and sweeps say: as tables, as a page with films and curves, and while they go on."""

@@ -1,53 +1,34 @@
-"""Tables: configurations of a sweep in order, by interquartile means over seeds."""
+"""Tables: configurations in order, by interquartile means over seeds, and all runs."""
 
-import json
 import math
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from rich.table import Table
 
+from jaxes.report.runs import Sweep, names_of
 from jaxes.statistics import with_interval
-from jaxes.sweeps.table import MEASURE, is_swept, rank_key, read_table, scores_of
+from jaxes.sweeps.table import MEASURE, rank_key, scores_of
 from jaxes.terminal import format_number
-from jaxes.training.identity import read_identity
-from jaxes.training.metrics import Row, read_rows
+from jaxes.training.run import is_finite
 
-
-class Sweep(NamedTuple):
-    """A finished sweep: its folder, the names of the swept fields, and a row for each trial."""
-
-    path: Path
-    fields: list[str]
-    rows: list[dict[str, Any]]
-
-    def configurations(self) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        """The values of each configuration, and the rows of its seeds."""
-        by_values: dict[str, list[dict[str, Any]]] = {}
-        for row in self.rows:
-            values = {field: row[field] for field in self.fields}
-            by_values.setdefault(json.dumps(values), []).append(row)
-        return [(json.loads(values), rows) for values, rows in by_values.items()]
-
-    def metrics(self, row: dict[str, Any]) -> list[Row]:
-        """The generations of a trial."""
-        return read_rows(self.path / "trials" / f"{row['trial']:04d}" / "metrics.jsonl")[0]
+NOTHING = "-"  # in a cell
 
 
 class Ranked(NamedTuple):
     """A configuration's scores over its seeds: returns, -inf of a seed that diverged.
 
     Attributes:
-      values: of the swept fields.
+      values: of the fields that tell configurations apart.
       num_seeds: how many runs it has.
-      iqm: the interquartile mean of their scores.
+      iqm: the interquartile mean of their scores; NaN where one was not tested yet.
       low: lower end of its 95 % bootstrap confidence interval; NaN with a single seed.
       high: the upper end.
       best: the greatest score.
       diverged: how many of the runs diverged.
+      unfinished: how many could go on.
       dropped: whether halving dropped it.
-      zero_policy: mean return of the policy with all parameters zero.
+      zero_policy: mean return of the policy with all parameters zero; NaN where it is not known.
       standing: whether it is not above the zero policy: the lower end of its interval, with a
         single seed of that over its test episodes, does not exceed that return.
       episode_length: steps of a test episode, on average over the seeds.
@@ -61,23 +42,20 @@ class Ranked(NamedTuple):
     high: float
     best: float
     diverged: int
+    unfinished: int
     dropped: bool
     zero_policy: float
     standing: bool
     episode_length: float
     measures: dict[str, float]
 
-
-def read_sweep(path: Path) -> Sweep:
-    """The results of a sweep.
-
-    Raises:
-      ValueError: there are none, or they are of another format.
-    """
-    if (path / "run.json").exists():
-        read_identity(path)
-    rows = read_table(path)
-    return Sweep(path, list(filter(is_swept, rows[0])), rows)
+    @property
+    def remarks(self) -> str:
+        counts = [(self.diverged, "diverged"), (self.unfinished, "unfinished")]
+        remarks = ["dropped"] * self.dropped
+        remarks += [f"{count} {what}" for count, what in counts if count]
+        remarks += ["not above the zero policy"] * (self.standing and self.episode_length > 0)
+        return ", ".join(remarks)
 
 
 def rank(sweep: Sweep) -> list[Ranked]:
@@ -86,6 +64,7 @@ def rank(sweep: Sweep) -> list[Ranked]:
     for values, rows in sweep.configurations():
         scores = scores_of(rows)
         middle, low, high = with_interval(scores)
+        states = [row["status"] for row in rows]
         row = Ranked(
             values=values,
             num_seeds=len(rows),
@@ -93,10 +72,11 @@ def rank(sweep: Sweep) -> list[Ranked]:
             low=low,
             high=high,
             best=float(np.max(scores)),
-            diverged=sum(row["status"] == "diverged" for row in rows),
-            dropped=any(row["status"] == "dropped" for row in rows),
+            diverged=states.count("diverged"),
+            unfinished=states.count("unfinished"),
+            dropped="dropped" in states,
             zero_policy=(zero := _mean_of(rows, "zero_policy_return")),
-            standing=not (_lower_end(rows) if math.isnan(low) else low) > zero,
+            standing=(_lower_end(rows) if math.isnan(low) else low) <= zero,
             episode_length=_mean_of(rows, "episode_length"),
             measures={
                 name.removeprefix(MEASURE): _mean_of(rows, name)
@@ -108,43 +88,133 @@ def rank(sweep: Sweep) -> list[Ranked]:
     return [row for _, row in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def table(sweep: Sweep, ranked: list[Ranked]) -> Table:
-    """The ranking as a terminal shows it."""
-    table = Table()
-    measures = [name for name in ranked[0].measures if name != "alive_reward"]
-    about = ["zero policy", "steps", *measures] if ranked[0].episode_length > 0 else []
-    for name in (*sweep.fields, "seeds", "return (IQM)", "95 % interval", "best", *about, ""):
-        table.add_column(name.removeprefix("strategy."), overflow="fold")
-    for row in ranked:
-        remarks = ["dropped"] * row.dropped + [f"{row.diverged} diverged"] * bool(row.diverged)
-        remarks += ["not above the zero policy"] * (row.standing and bool(about))
-        told = [row.zero_policy, row.episode_length, *(row.measures[name] for name in measures)]
-        table.add_row(
-            *("-" if row.values[name] is None else str(row.values[name]) for name in sweep.fields),
-            str(row.num_seeds),
-            format_number(row.iqm),
-            "-"
-            if math.isnan(row.low)
-            else f"{format_number(row.low)} to {format_number(row.high)}",
-            format_number(row.best),
-            *(format_number(value) for value in told[: len(about)]),
-            ", ".join(remarks),
-        )
-    return table
+class Column(NamedTuple):
+    """Of a table, with what its cells are: a `detail` is left out first where there is no room."""
+
+    name: str
+    cells: list[str]
+    kind: Literal["field", "result", "detail", "text"]
 
 
-def _mean_of(rows: list[dict[str, Any]], name: str) -> float:
+def ranking(sweep: Sweep, ranked: Sequence[Ranked]) -> list[Column]:
+    """A line a configuration; columns in which nothing is known are left out."""
+    played = ranked if any(row.episode_length > 0 for row in ranked) else []
+    measures = dict.fromkeys(
+        name for row in ranked for name in row.measures if name != "alive_reward"
+    )
+    columns = [
+        *_of_fields(sweep.fields, [row.values for row in ranked]),
+        Column("return (IQM)", [number(row.iqm) for row in ranked], "result"),
+        Column("95 % interval", [_interval(row) for row in ranked], "result"),
+        Column("seeds", [str(row.num_seeds) for row in ranked], "detail"),
+        Column("zero policy", [number(row.zero_policy) for row in played], "detail"),
+        Column("best", [number(row.best) for row in ranked], "detail"),
+        Column("steps", [number(row.episode_length) for row in played], "detail"),
+        *(
+            Column(name, [number(row.measures.get(name)) for row in ranked], "detail")
+            for name in measures
+        ),
+        Column("remarks", [row.remarks for row in ranked], "text"),
+    ]
+    return _known(columns)
+
+
+def all_runs(sweep: Sweep) -> list[Column]:
+    """A line a run, with the time that it took."""
+    rows = sweep.rows
+    names = names_of([row["run_dir"] for row in rows])
+    played = rows if any(row["env_steps"] for row in rows) else []
+    speeds = [row["env_steps"] / row["seconds"] if row["seconds"] else None for row in played]
+    return _known(
+        [
+            Column("run", names, "field"),
+            *_of_fields(sweep.fields, rows),
+            Column("seed", [str(row["seed"]) for row in rows], "result"),
+            Column("status", [row["status"] for row in rows], "text"),
+            Column("generations", [number(row["generation"]) for row in rows], "result"),
+            Column("return", [_with_error(row) for row in rows], "result"),
+            Column("best test", [number(row.get("best_return")) for row in rows], "result"),
+            Column("steps", [f"{row['env_steps']:,}" for row in played], "result"),
+            Column("seconds", [number(row["seconds"]) for row in rows], "result"),
+            Column("steps/s", [number(speed) for speed in speeds], "result"),
+        ]
+    )
+
+
+def differences(sweep: Sweep) -> list[Column]:
+    """A line a field in which runs differ, and a column a configuration."""
+    configurations = [
+        Column(label(values), [text(rows[0][field]) for field in sweep.differences], "text")
+        for values, rows in sweep.configurations()
+    ]
+    return [Column("field", sweep.differences, "field"), *configurations]
+
+
+def label(values: Mapping[str, Any]) -> str:
+    """A configuration in a line: what is named by its name alone, what it lacks left out."""
+    short = short_names(list(values))
+    return ", ".join(
+        text(value) if field.endswith("name") or field == "run" else f"{short[field]}={text(value)}"
+        for field, value in values.items()
+        if value is not None
+    )
+
+
+def short_names(fields: Sequence[str]) -> dict[str, str]:
+    """The shortest ends of paths that tell fields apart; `strategy.name` is `strategy`."""
+    paths = {field: field.removesuffix(".name").split(".") for field in fields}
+
+    def shortest(path: list[str]) -> str:
+        for length in range(1, len(path)):
+            if sum(other[-length:] == path[-length:] for other in paths.values()) == 1:
+                return ".".join(path[-length:])
+        return ".".join(path)
+
+    return {field: shortest(path) for field, path in paths.items()}
+
+
+def text(value: Any) -> str:
+    """A field's value."""
+    if value is None:
+        return NOTHING
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def number(value: float | None) -> str:
+    """A number; NOTHING where it is not known."""
+    return NOTHING if value is None or math.isnan(value) else format_number(value)
+
+
+def _of_fields(fields: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    short = short_names(fields)
+    return [Column(short[name], [text(row[name]) for row in rows], "field") for name in fields]
+
+
+def _known(columns: Sequence[Column]) -> list[Column]:
+    return [column for column in columns if set(column.cells) - {"", NOTHING}]
+
+
+def _interval(row: Ranked) -> str:
+    known = not math.isnan(row.low)
+    return f"{format_number(row.low)} to {format_number(row.high)}" if known else NOTHING
+
+
+def _with_error(row: Mapping[str, Any]) -> str:
+    error = row.get("return_ci95")
+    return number(row.get("return_mean")) + (f" ± {number(error)}" if is_finite(error) else "")
+
+
+def _mean_of(rows: Sequence[Mapping[str, Any]], name: str) -> float:
     """Over seeds; NaN where the column is not there: of a sweep that ended before it was."""
     values = [row.get(name) for row in rows]
     known = [float(value) for value in values if value is not None and math.isfinite(value)]
     return float(np.mean(known)) if known else math.nan
 
 
-def _lower_end(rows: list[dict[str, Any]]) -> float:
+def _lower_end(rows: Sequence[Mapping[str, Any]]) -> float:
     """Of the 95 % interval of a single run's mean return, over its test episodes; -inf of several
     runs, one of which diverged."""
     if len(rows) > 1:
         return -math.inf
-    row = rows[0]
-    episodes = row["num_test_episodes"] - row["num_test_diverged"]
-    return row["score"] - 1.96 * row["return_std"] / math.sqrt(max(episodes, 1))
+    error = rows[0].get("return_ci95")
+    return rows[0]["score"] - (error if is_finite(error) else 0.0)

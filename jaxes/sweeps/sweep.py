@@ -37,7 +37,7 @@ from jaxes.sweeps.plan import Group, Plan, check_directories, make_directories, 
 from jaxes.sweeps.table import best_of, flat, write_tables
 from jaxes.training.batch import Batch
 from jaxes.training.directory import RUN_FILES, open_run_dir
-from jaxes.training.identity import config_of, noting_the_end, say_other_devices
+from jaxes.training.identity import config_of, note_end, noting_the_end, say_other_devices
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import Keep, Schedule
@@ -220,7 +220,7 @@ def run_sweep(
             batch.load()
         if path is not None:
             claim()
-            stack.enter_context(noting_the_end(path, lambda: "done"))
+            stack.enter_context(noting_the_end(path))
             make_directories(path, plans, start, about)
             if start is not None:
                 start.save(path)
@@ -229,6 +229,9 @@ def run_sweep(
         if not dry_run:
             results = _run_batches(loop, console, batches, schedule, halving)
             if path is not None:
+                for result in results:
+                    assert result.run_dir is not None
+                    note_end(result.run_dir, **result.end())
                 write_tables(path, [flat(result) for result in results])
         return SweepResult(
             results=results,

@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] 
     not ended any more."""
     path = run_dir / FILE
     if path.exists():
-        _note(path, ended=None, reason=None)
+        note_end(run_dir, None, None)
         return
     if config is not None:
         write_whole(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
@@ -115,34 +115,40 @@ def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] 
         "started": _now(),
         "ended": None,
         "reason": None,
+        "result": None,
     }
     write_whole(path, json.dumps(run, indent=1))
 
 
 @contextlib.contextmanager
-def noting_the_end(run_dir: Path | None, reason: Callable[[], str]) -> Iterator[None]:
-    """Writes into `run.json` when and why the run ended, if what is inside has begun it: `reason`
-    where nothing is raised. A directory that takes no more is left as it is."""
-    why = "killed"
+def noting_the_end(run_dir: Path) -> Iterator[dict[str, Any]]:
+    """Writes into `run.json` when and why a run ended that has begun.
+
+    Yields:
+      What is noted where nothing is raised: `reason`, and `result`.
+    """
+    end = {"reason": "done", "result": None}
     try:
-        yield
-        why = reason()
+        yield end
     except KeyboardInterrupt:
-        why = "interrupted"
+        end["reason"] = "interrupted"
         raise
     except Exception as error:
-        why = f"failed: {brief(error)}"[:500]
+        end["reason"] = f"failed: {brief(error)}"[:500]
         raise
     finally:
-        if run_dir is not None:
-            with contextlib.suppress(OSError, ValueError):
-                _note(run_dir / FILE, ended=_now(), reason=why)
+        with contextlib.suppress(OSError, ValueError):  # it may be full, or gone
+            note_end(run_dir, **end)
 
 
-def _note(path: Path, **fields: Any) -> None:
-    run = read_json(path, {})
-    if any(run.get(name) != value for name, value in fields.items()):
-        write_whole(path, json.dumps(run | fields, indent=1))
+def note_end(run_dir: Path, reason: str | None, result: dict[str, Any] | None) -> None:
+    """Writes into `run.json` that a run ended now, why, and what it came to; or that it goes on,
+    where there is no reason."""
+    run = read_json(run_dir / FILE, {})
+    ended = None if reason is None else _now()
+    if reason is not None or run.get("reason") is not None:
+        run |= {"ended": ended, "reason": reason, "result": result}
+        write_whole(run_dir / FILE, json.dumps(run, indent=1))
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""What a checkpoint must hold: the SHA-256 of every file, and shape, dtype and SHA-256 of every leaf.
+"""What a checkpoint must hold: the SHA-256 of its files, and shape, dtype, SHA-256 of its leaves.
 
 Storage formats notice few damages by themselves: a flipped bit in an array is another number. Files
 are compared before they are read, since what reads damaged ones may do anything; leaves after it.

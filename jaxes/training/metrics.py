@@ -50,16 +50,23 @@ class JsonLines:
         pass
 
 
-def read_rows(path: Path) -> tuple[list[Row], int]:
+def read_rows(path: Path, start: int = 0) -> tuple[list[Row], int]:
     """The complete rows of a `metrics.jsonl`, and the offset at which they end.
+
+    Args:
+      path: the file; one that is not there yet has no rows.
+      start: the offset at which others ended; what stands before it is not read again.
 
     Raises:
       ValueError: a complete line is no row.
     """
     if not path.exists():
-        return [], 0
-    text = path.read_bytes()
+        return [], start
+    with path.open("rb") as file:
+        file.seek(start)
+        text = file.read()
     end = text.rfind(b"\n") + 1
+    after = f" after byte {start}" * (start > 0)
     rows: list[Row] = []
     for number, line in enumerate(text[:end].splitlines(), start=1):
         with contextlib.suppress(ValueError, RecursionError):
@@ -67,8 +74,9 @@ def read_rows(path: Path) -> tuple[list[Row], int]:
             if is_row(row) and (not rows or row["generation"] > rows[-1]["generation"]):
                 rows.append(row)
         if len(rows) < number:
-            raise ValueError(f"{path}, line {number}: no row of a generation that follows")
-    return rows, end
+            which = f"line {number}{after}"
+            raise ValueError(f"{path}, {which}: no row of a generation that follows")
+    return rows, start + end
 
 
 def is_row(row: Any) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxes.core import Tests, TrainHParams, TrainState
 from jaxes.files import write_whole
 from jaxes.statistics import half_interval
-from jaxes.training.metrics import LoggerName, Row, Sink, open_sinks, read_rows
+from jaxes.training.metrics import LoggerName, Row, Sink, finite, open_sinks, read_rows
 
 
 class RunResult(NamedTuple):
@@ -81,6 +81,11 @@ class RunResult(NamedTuple):
     compile_seconds: float
     state: TrainState
     run_dir: Path | None
+
+    def end(self) -> dict[str, Any]:
+        """What `run.json` says of it."""
+        told = finite(self.plain()) | {"measures": finite(self.measures)}
+        return {"reason": self.status, "result": told}
 
     def plain(self) -> dict[str, Any]:
         """All but the state, as plain data."""

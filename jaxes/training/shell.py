@@ -58,24 +58,27 @@ def run_alone(
         batch.load()
         if directory is not None:
             claim()
-            stack.enter_context(noting_the_end(directory, lambda: run.status))
+            end = stack.enter_context(noting_the_end(directory))
             if start is not None:
                 start.save(directory)
             say_other_devices(console, directory)
         batch.open()
 
-        end = schedule.num_generations
-        display = stack.enter_context(Display(console, end, batch.done, unit))
+        last = schedule.num_generations
+        display = stack.enter_context(Display(console, last, batch.done, unit))
         if resume and batch.done == 0:
             display.say(f"no checkpoint to go on from: the run starts at its first {unit}")
         display.say("compiling ...")
         display.say(batch.compile(traced).say_seconds())
         if run.status == "stopped":
             display.say("stopped by its callback; to go on, delete its stopped.json")
-        elif batch.done >= end:
+        elif batch.done >= last:
             display.say(f"all {unit}s are done; to go on, raise num_{unit}s")
         loop.drive(batch, schedule, display)
-        return next(batch.results())
+        result = next(batch.results())
+        if directory is not None:
+            end |= result.end()
+        return result
 
 
 def check_shell(run_dir: Any, resume: Any, callback: Any, console: Any = None) -> None:

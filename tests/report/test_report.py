@@ -1,13 +1,17 @@
-"""Rankings, tables and pictures of a sweep."""
+"""Rankings, and how they fit a terminal."""
 
 import numpy as np
-from sweep_runs import run, table
+import pytest
+from rich.console import Console
+from sweep_runs import table
+from written_runs import write_sweep
 
-from jaxes.report.plots import draw
-from jaxes.report.tables import rank, read_sweep
+from jaxes.report.layout import fitted
+from jaxes.report.runs import read_sweep
+from jaxes.report.tables import label, rank, ranking, short_names
 
 
-def test_report_ranks_by_the_interquartile_mean(finished, capsys):
+def test_report_ranks_by_the_interquartile_mean(finished):
     ranked = rank(read_sweep(finished))
     rows = table(finished)
     for row in ranked:
@@ -20,15 +24,57 @@ def test_report_ranks_by_the_interquartile_mean(finished, capsys):
         np.testing.assert_allclose(row.iqm, np.mean(returns))  # of two seeds nothing is left out
         assert min(returns) <= row.low <= row.iqm <= row.high <= max(returns)
     assert [row.iqm for row in ranked] == sorted((row.iqm for row in ranked), reverse=True)
-    run("report", finished)
-    said = capsys.readouterr().out
-    assert "returns.png" in said
-    assert "parallel_coordinates.png" in said
 
 
-def test_two_fields_are_a_heat_map(finished, tmp_path):
-    sweep = read_sweep(finished)
-    sweep = sweep._replace(fields=sweep.fields[:2])
-    paths = draw(sweep, rank(sweep), tmp_path)
-    assert [path.name for path in paths] == ["returns.png", "heat_map.png"]
-    assert all(path.stat().st_size > 10_000 for path in paths)
+def test_fields_go_by_the_shortest_names_that_tell_them_apart():
+    fields = ["strategy.name", "policy.name", "strategy.*.sigma", "problem.noise", "model.noise"]
+    shorts = ["strategy", "policy", "sigma", "problem.noise", "model.noise"]
+    assert list(short_names(fields).values()) == shorts
+    values = ["cem", "mlp", 0.1, None, 2]
+    assert label(dict(zip(fields, values, strict=True))) == "cem, mlp, sigma=0.1, model.noise=2"
+
+
+def printed(path, width):
+    sweep = read_sweep(path)
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(fitted(ranking(sweep, rank(sweep)), width))
+    return captured.get()
+
+
+@pytest.fixture
+def wide(tmp_path):
+    """Of twelve fields, whose names and values are long."""
+    names = [f"strategy.openai_es.some_long_field_{i}" for i in range(11)]
+    trials = [
+        (dict.fromkeys(names, 0.1 + i) | {"strategy.name": f"strategy_{i}"}, seed, [1234.5 + i])
+        for i in range(3)
+        for seed in range(2)
+    ]
+    return write_sweep(tmp_path / "sweep", trials)
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_a_terminal_breaks_no_word_and_has_no_empty_column(width, wide, finished):
+    for path in (wide, finished):
+        sweep = read_sweep(path)
+        ranked = rank(sweep)
+        text = printed(path, width)
+        assert max(map(len, text.splitlines())) <= width
+        words = set(text.replace("│", " ").replace("┃", " ").split())
+        for row in ranked:
+            for field, value in row.values.items():
+                said = (
+                    "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+                )
+                assert said in words or f"{short_names(sweep.fields)[field]}={said}" in words
+        assert "remarks" not in words
+        for column in ranking(sweep, ranked):
+            assert set(column.cells) - {"", "-"}
+
+
+def test_what_a_narrow_terminal_leaves_out_is_said(wide):
+    assert "left out for width: seeds, zero policy, best, steps" in printed(wide, 70)
+    shown = printed(wide, 300)
+    assert "left out" not in shown
+    assert "zero policy" in shown

@@ -9,7 +9,8 @@ import pytest
 from sweep_runs import table
 
 import jaxes
-from jaxes.report.tables import rank, read_sweep
+from jaxes.report.runs import read_sweep
+from jaxes.report.tables import rank
 from jaxes.training.run import score_of, summarize
 
 LENGTH = 20

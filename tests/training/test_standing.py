@@ -12,7 +12,8 @@ import yaml
 
 import jaxes
 from jaxes import cli
-from jaxes.report.tables import rank, read_sweep, table
+from jaxes.report.runs import read_sweep
+from jaxes.report.tables import rank, ranking
 
 LENGTH = 10
 
@@ -122,18 +123,18 @@ def test_a_ranking_marks_what_does_not_beat_the_zero_policy(finished):
     assert (walks.standing, stands.standing) == (False, True)
     assert walks.zero_policy == stands.zero_policy == LENGTH
     assert walks.measures["distance"] > 1 > stands.measures["distance"]
-    assert read_sweep(finished).fields == ["learning_rate", "sigma"]
-    shown = table(read_sweep(finished), [walks, stands])
-    heads = [column.header for column in shown.columns]
-    assert heads[:2] == ["learning_rate", "sigma"]
+    assert read_sweep(finished).fields == ["learning_rate"]
+    shown = ranking(read_sweep(finished), [walks, stands])
+    heads = [column.name for column in shown]
+    assert heads[0] == "learning_rate"
     assert {"zero policy", "steps", "distance", "alive_share"} < set(heads)
-    assert list(shown.columns[-1].cells) == ["", "not above the zero policy"]
+    assert shown[-1].cells == ["", "not above the zero policy"]
 
 
 def test_a_single_run_is_judged_by_its_test_episodes(finished):
     sweep = read_sweep(finished)
     for noise, standing in ((0.0, False), (1000.0, True)):
-        rows = [row | {"return_std": noise} for row in sweep.rows[3:4]]
+        rows = [row | {"return_ci95": noise} for row in sweep.rows[3:4]]
         assert rank(sweep._replace(rows=rows))[0].standing is standing
 
 
