@@ -1,1 +1,1 @@
-"""What a sweep says: `tables` with confidence intervals, and `plots`."""
+"""What runs and sweeps say: `tables` with confidence intervals, `plots`, and films by `render`."""

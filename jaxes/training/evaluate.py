@@ -85,12 +85,8 @@ def tested(
       standing: from the state to the one whose tests are of the zero policy.
       hparams: of the run.
     """
-    from jaxes.training.checkpoint import Checkpoints
-
     train_seed = read_identity(run_dir)["seed"]
-    checkpoints = Checkpoints(run_dir / "checkpoints", read_only=True)
-    generation = chosen(checkpoint, checkpoints.generations(), run_dir)
-    state = checkpoints.restore(generation, template)
+    generation, state = restored(run_dir, template, checkpoint)
     _, _, test_key = keys_of(train_seed)
     key = jax.random.fold_in(test_key, seed)
 
@@ -103,6 +99,19 @@ def tested(
     run = Run(Trial(0, train_seed, {}, hparams), run_dir)
     run.read(generation)
     return run.result(state, run_tests(state), run_tests(standing(state)))
+
+
+def restored(run_dir: Path, template: Any, checkpoint: Choice) -> tuple[int, Any]:
+    """The generation of a checkpoint, and its state, which is like the template.
+
+    Raises:
+      ValueError: the run has no such checkpoint, or one of another problem or strategy.
+    """
+    from jaxes.training.checkpoint import Checkpoints
+
+    checkpoints = Checkpoints(run_dir / "checkpoints", read_only=True)
+    generation = chosen(checkpoint, checkpoints.generations(), run_dir)
+    return generation, checkpoints.restore(generation, template)
 
 
 def chosen(checkpoint: Choice, saved: Sequence[int], run_dir: Path) -> int:
