@@ -28,6 +28,7 @@ from jaxes.environments import Environment
 from jaxes.optimize import SearchResult, Termination, maximize, minimize
 from jaxes.parallel import guard_reductions, make_mesh, use_cpu_devices
 from jaxes.planning import control
+from jaxes.report.render import render
 from jaxes.strategies import STRATEGIES
 from jaxes.strategies.ars import ars
 from jaxes.strategies.cem import cem
@@ -85,6 +86,7 @@ __all__ = [
     "planning",
     "policies",
     "problems",
+    "render",
     "run",
     "sep_cma_es",
     "snes",

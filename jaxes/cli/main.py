@@ -17,6 +17,7 @@ from jaxes.cli import (
     evaluate,
     listing,
     plan,
+    render,
     report,
     resume,
     startup,
@@ -32,7 +33,7 @@ from jaxes.training.directory import DISK_FAILS
 from jaxes.training.loop import BEGUN
 
 FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes, as shells have them
-COMMANDS = (train, sweep, plan, resume, evaluate, watch, report, verify, tetris, listing)
+COMMANDS = (train, sweep, plan, resume, evaluate, render, report, watch, verify, tetris, listing)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

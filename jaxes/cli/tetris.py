@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 
-from jaxes.checks import check, check_count, check_number, check_seed
+from jaxes.checks import check_count, check_number, check_seed
 from jaxes.cli import common
 from jaxes.config import files
 from jaxes.terminal import format_number, say
@@ -25,10 +25,10 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     score = subcommands.add_parser("score", help="the mean lines of many games")
     score.add_argument("--games", type=int, default=1000, help="default: 1000")
     score.add_argument("--max-pieces", type=int, help="cut games after so many; default: never")
-    play = subcommands.add_parser("play", help="watch one game, or write it as a GIF")
+    play = subcommands.add_parser("play", help="watch one game, or film it")
     play.add_argument("--pieces", type=int, default=SHOWN, help=f"to show; default: {SHOWN}")
     play.add_argument("--speed", type=float, default=10.0, help="pieces a second; default: 10")
-    play.add_argument("--output", type=Path, metavar="FILE.gif", help="instead of the terminal")
+    play.add_argument("--output", type=Path, metavar="FILE", help="an .mp4 or .gif of it")
     for each, run_it in ((score, _score), (play, _play)):
         each.set_defaults(tetris=run_it)
         each.add_argument(
@@ -74,6 +74,7 @@ def _score(options: argparse.Namespace, console: Console) -> None:
 
 
 def _play(options: argparse.Namespace, console: Console) -> None:
+    from jaxes.film import check_output, save
     from jaxes.tetris import film
 
     check_count("--pieces", options.pieces)
@@ -83,9 +84,9 @@ def _play(options: argparse.Namespace, console: Console) -> None:
     frames = film.frames(controller, options.pieces, options.seed)
     last = None
     if options.output is not None:
-        _check_output(options.output)
+        check_output("--output", options.output)
         played = list(frames)
-        film.write_gif(played, options.output, options.speed)
+        save(film.filmed(played, options.speed), options.output)
         last = played[-1]
         say(console, str(options.output))
     else:
@@ -99,12 +100,6 @@ def _play(options: argparse.Namespace, console: Console) -> None:
     say(console, f"{last.lines} lines in {last.pieces} pieces: {how}")
     if options.json:
         print(json.dumps({"lines": last.lines, "pieces": last.pieces, "over": last.over}))
-
-
-def _check_output(path: Path) -> None:
-    check("--output", str(path), path.suffix == ".gif", "a file that ends in .gif")
-    check("--output", str(path), path.parent.is_dir(), "in a folder that is there")
-    check("--output", str(path), not path.exists(), "a file that is not there yet")
 
 
 def _panel(frame: Any) -> Panel:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import check, check_count, failing, hashes, is_number, kinds, show
+from jaxes.checks import check, check_count, check_positive, failing, hashes, is_number, kinds, show
 
 EnvState = Any
 # What tests of episodes tell anyway: no names of measures.
@@ -41,6 +41,9 @@ class Environment(NamedTuple):
         the one that `step` is given.
       done_fn: `(next_observation [O]) -> done bool []`, likewise whether the episode ends there. An
         end that is not seen, such as a time limit, is left to `step`.
+      dt: seconds that a step takes in the world; None where that is not known.
+      render: `(env_states, width, height) -> frames`, uint8 `[T, H, W, 3]`: pictures of T states,
+        which are stacked over time on the host; None where it cannot be drawn.
       spec: what a config says of it, or None (see `jaxes.specs`).
     """
 
@@ -54,6 +57,8 @@ class Environment(NamedTuple):
     with_key: Callable[[EnvState, Array], EnvState] | None = None
     reward_fn: Callable[[Array, Array, Array], Array] | None = None
     done_fn: Callable[[Array], Array] | None = None
+    dt: float | None = None
+    render: Callable[[EnvState, int, int], np.ndarray] | None = None
     spec: Mapping[str, Any] | None = None
 
     @property
@@ -207,7 +212,7 @@ def _check_actions(environment: Environment) -> None:
 
 
 def _check_optional(environment: Environment, env_state: Any, seen: Any, action: Any) -> None:
-    """Of `with_key`, `reward_fn` and `done_fn` those that are there; `seen` is an observation."""
+    """Of the functions that may be left out those that are there; `seen` is an observation."""
     if environment.with_key is not None:
         what = f"{environment.name}: with_key(env_state, key)"
         now = _trace(what, environment.with_key, env_state, jax.random.key(0))
@@ -220,6 +225,10 @@ def _check_optional(environment: Environment, env_state: Any, seen: Any, action:
     if environment.done_fn is not None:
         what = f"{environment.name}: done_fn(next_observation)"
         _check_one_number(what, _trace(what, environment.done_fn, seen), "a bool")
+    if environment.dt is not None:
+        check_positive(f"{environment.name}: dt", environment.dt)
+    draws = environment.render is None or callable(environment.render)
+    check(f"{environment.name}: render", environment.render, draws, "a function or None")
 
 
 def _check_one_number(what: str, value: Any, allowed: str) -> None:

@@ -9,10 +9,12 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxes.checks import check, check_name, failing
 from jaxes.environments.base import Environment
+from jaxes.environments.mujoco_frames import drawn
 from jaxes.environments.quiet import quiet
 from jaxes.specs import recorded
 
@@ -129,9 +131,29 @@ def _bare(env: Any, name: str) -> Environment:
         # Plain numbers where they never change: hopper's `done` if it cannot become unhealthy.
         return state, state.obs, jnp.asarray(state.reward), jnp.asarray(state.done, bool)
 
+    dt = getattr(env, "dt", None)  # of all that have physics; a float32
     return Environment(
-        reset, step, env.action_size, name, measure=_measure, summed=("alive_reward", "forward")
+        reset,
+        step,
+        env.action_size,
+        name,
+        measure=_measure,
+        summed=("alive_reward", "forward"),
+        dt=None if dt is None else round(float(dt), 9),
+        render=_render(env),
     )
+
+
+def _render(env: Any) -> Callable | None:
+    """Draws states of an environment that has a model of MuJoCo; None for others."""
+    model = getattr(getattr(env, "sys", None), "mj_model", None)
+    if model is None:
+        return None
+
+    def render(states: Any, width: int, height: int) -> np.ndarray:
+        return drawn(model, {"qpos": states.pipeline_state.q}, width, height)
+
+    return render
 
 
 def _measure(state: Any) -> dict[str, Array]:

@@ -5,13 +5,15 @@ control problems", in the form and with the constants of Gymnasium's `cartpole.p
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxes.environments.base import Environment
+from jaxes.environments.sketch import ACCENT, FAINT, INK, Sketch, sketched
 from jaxes.specs import recorded
 
 GRAVITY = 9.8  # m/s²
@@ -57,6 +59,8 @@ def continuous_cartpole() -> Environment:
         name="continuous_cartpole",
         reward_fn=_seen_reward,
         done_fn=_seen_end,
+        dt=TAU,
+        render=render,
     )
 
 
@@ -96,3 +100,18 @@ def _seen_end(next_observation: Array) -> Array:
 
 def _has_failed(x: Array, theta: Array) -> Array:
     return (jnp.abs(x) > MAX_X) | (jnp.abs(theta) > MAX_THETA)
+
+
+def render(states: Any, width: int, height: int) -> np.ndarray:
+    """uint8 `[T, H, W, 3]`, pictures of states that have `x` and `theta`, `[T]` each."""
+    seen = {"center": (0.0, 0.3), "reach": (MAX_X + 0.4, 1.0)}
+    return sketched(_draw, states, width, height, **seen)
+
+
+def _draw(sketch: Sketch, state: Any) -> None:
+    x, theta = float(state.x), float(state.theta)
+    sketch.rod((-MAX_X, 0.0), (MAX_X, 0.0), 0.04, FAINT)
+    sketch.box((x, 0.0), (0.7, 0.4), INK)
+    tip = x + 2 * LENGTH * math.sin(theta), 2 * LENGTH * math.cos(theta)
+    sketch.rod((x, 0.0), tip, 0.12, ACCENT)
+    sketch.disc((x, 0.0), 0.06, FAINT)

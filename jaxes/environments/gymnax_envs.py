@@ -1,4 +1,4 @@
-"""gymnax's environments. The only module that imports gymnax, and only when one is made."""
+"""gymnax's environments. gymnax is imported here and in `gymnax_frames` alone, when it is used."""
 
 import dataclasses
 import math
@@ -11,6 +11,7 @@ from jax import Array
 
 from jaxes.checks import check, check_name, check_package
 from jaxes.environments.base import Environment, flat
+from jaxes.environments.gymnax_frames import render_of
 from jaxes.specs import recorded
 
 
@@ -85,6 +86,8 @@ def gymnax(env_name: str, env_params: Mapping[str, Any] | None = None) -> Enviro
         name=f"env_name {env_name!r} of gymnax",
         num_actions=int(space.n) if discrete else None,
         with_key=with_key,
+        dt=getattr(params, "tau", getattr(params, "dt", None)),
+        render=render_of(env, params),
     )
 
 

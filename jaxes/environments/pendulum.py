@@ -1,13 +1,15 @@
 """A pendulum swings up and stays: Pendulum-v1, with the constants of Gymnasium's `pendulum.py`."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxes.environments.base import Environment
+from jaxes.environments.sketch import ACCENT, FAINT, INK, Sketch, sketched
 from jaxes.specs import recorded
 
 GRAVITY, MASS, LENGTH = 10.0, 1.0, 1.0  # m/s², kg, m
@@ -45,6 +47,8 @@ def pendulum() -> Environment:
         name="pendulum",
         reward_fn=_seen_reward,
         done_fn=_never,
+        dt=DT,
+        render=render,
     )
 
 
@@ -88,3 +92,17 @@ def _seen_reward(observation: Array, action: Array, next_observation: Array) -> 
 def _never(next_observation: Array) -> Array:
     del next_observation
     return jnp.zeros((), bool)
+
+
+def render(states: Any, width: int, height: int) -> np.ndarray:
+    """uint8 `[T, H, W, 3]`, pictures of states that have `theta` `[T]`, counted to the left."""
+    seen = {"center": (0.0, 0.0), "reach": (1.3 * LENGTH, 1.3 * LENGTH)}
+    return sketched(_draw, states, width, height, **seen)
+
+
+def _draw(sketch: Sketch, state: Any) -> None:
+    theta = float(state.theta)
+    tip = -LENGTH * math.sin(theta), LENGTH * math.cos(theta)
+    sketch.disc((0.0, 0.0), 0.12, FAINT)
+    sketch.rod((0.0, 0.0), tip, 0.14, ACCENT)
+    sketch.disc((0.0, 0.0), 0.05, INK)

@@ -6,10 +6,12 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxes.checks import check_name, check_package
 from jaxes.environments.base import Environment
+from jaxes.environments.mujoco_frames import drawn
 from jaxes.environments.quiet import quiet
 from jaxes.specs import recorded
 
@@ -66,5 +68,18 @@ def playground(env_name: str, implementation: Implementation | None = None) -> E
         # nothing else; a state without it has no noise to come.
         return state.replace(info={**state.info, "rng": key}) if "rng" in state.info else state
 
-    name = f"env_name {env_name!r} of Playground"
-    return Environment(reset, step, env.action_size, name, with_key=with_key)
+    def render(states: Any, width: int, height: int) -> np.ndarray:
+        names = ("qpos", "mocap_pos", "mocap_quat")
+        return drawn(
+            env.mj_model, {name: getattr(states.data, name) for name in names}, width, height
+        )
+
+    return Environment(
+        reset,
+        step,
+        env.action_size,
+        f"env_name {env_name!r} of Playground",
+        with_key=with_key,
+        dt=float(env.dt),
+        render=render,
+    )

@@ -1,8 +1,7 @@
-"""One game, piece by piece, to be watched or written as a GIF."""
+"""One game, piece by piece, to be watched or filmed."""
 
 import functools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxes.checks import check, check_count, check_seed
+from jaxes.film import Film
 from jaxes.tetris import game
 from jaxes.tetris.boards import Board, draw
 from jaxes.tetris.game import OVER, Game
@@ -19,6 +19,7 @@ from jaxes.tetris.published import Weighted, checked
 
 CELL, LINE = 12, 1  # pixels of a cell and between cells
 GROUND, FULL = (24, 26, 32), (86, 182, 194)
+HELD = 2  # seconds that the last board stays
 
 
 class Frame(NamedTuple):
@@ -56,19 +57,17 @@ def _frames(controller: Weighted, max_pieces: int, seed: int) -> Iterator[Frame]
             yield Frame(board, lines, pieces, int(played.ended[0]) == OVER)
 
 
-def write_gif(film: Sequence[Frame], path: Path, frames_per_second: float = 10) -> None:
-    """Writes the boards of a game; the last one stays for two seconds.
+def filmed(played: Sequence[Frame], pieces_per_second: float = 10.0) -> Film:
+    """The film of a game; its last board stays for two seconds.
 
     Raises:
       ValueError: there is no frame.
     """
-    from PIL import Image  # here, since most who play write nothing
-
-    check("film", len(film), len(film) > 0, "of at least one frame")
-    images = [Image.fromarray(_pixels(frame.board)) for frame in film]
-    each = round(1000 / frames_per_second)
-    durations = [each] * (len(images) - 1) + [2000]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
+    check("played", len(played), len(played) > 0, "of at least one frame")
+    boards = [_pixels(frame.board) for frame in played]
+    held = [boards[-1]] * max(1, round(HELD * pieces_per_second))
+    last = played[-1]
+    return Film(np.stack(boards[:-1] + held), pieces_per_second, last.lines, last.pieces)
 
 
 def _pixels(board: Board) -> np.ndarray:

@@ -15,13 +15,13 @@ from jaxes.checks import check, check_count, check_seed
 from jaxes.core import TrainHParams
 from jaxes.environments.base import Environment
 from jaxes.planning.control import agent_in, check_proposer
-from jaxes.planning.learn import Trials, check_fit, standing
-from jaxes.planning.models import Model
+from jaxes.planning.learn import LearnState, Trials, check_fit, standing
+from jaxes.planning.models import Model, ModelState
 from jaxes.planning.planner import Planner
 from jaxes.policies import Policy
 from jaxes.specs import plain, spec_of
 from jaxes.training.batch import Batch, keys_of
-from jaxes.training.evaluate import Choice, tested
+from jaxes.training.evaluate import Choice, restored, tested
 from jaxes.training.identity import described, identity_of, plain_sections
 from jaxes.training.loop import Callback
 from jaxes.training.metrics import LoggerName, Row
@@ -161,11 +161,9 @@ def evaluate_learned(
     check_count("num_episodes", num_episodes)
     check_seed("seed", seed)
     trials = _trials(environment, planner, model, settings, None)
-    abstract = jax.eval_shape(trials.init, jax.random.key(0))
-    template = jax.tree.map(jnp.zeros_like, abstract)
     return tested(
         run_dir,
-        template,
+        _template(trials),
         jax.jit(trials.tests),
         standing,
         TrainHParams(planner.strategy.hparams, _numbers(planner, settings)),
@@ -173,6 +171,19 @@ def evaluate_learned(
         seed=seed,
         checkpoint=checkpoint,
     )
+
+
+def learned(
+    environment: Environment,
+    planner: Planner,
+    model: Model,
+    settings: Mapping[str, Any],
+    run_dir: Path,
+    checkpoint: Choice = "latest",
+) -> ModelState:
+    """What a checkpoint of a run has learned."""
+    template = _template(_trials(environment, planner, model, settings, None))
+    return restored(run_dir, template, checkpoint)[1].model
 
 
 def check_training(settings: Mapping[str, Any], model: Model) -> Schedule:
@@ -214,6 +225,11 @@ def _trials(
     sizes = {name: settings[name] for name in Trials._fields if name in settings}
     agent = agent_in(environment, planner, model)
     return Trials(environment, agent, **sizes, policy=policy)
+
+
+def _template(trials: Trials) -> LearnState:
+    """A state like those that are saved."""
+    return jax.tree.map(jnp.zeros_like, jax.eval_shape(trials.init, jax.random.key(0)))
 
 
 def _numbers(planner: Planner, settings: Mapping[str, Any]) -> Numbers:

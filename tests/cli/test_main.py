@@ -337,6 +337,9 @@ def test_a_run_of_tetris_is_scored_and_watched(capsys, tmp_path):
     assert (tmp_path / "film.gif").read_bytes().startswith(b"GIF89a")
     assert run("tetris", "play", "--weights", "run", "--pieces", 3) == 0
     assert "██" in capsys.readouterr().out
+    assert run("render", "run", "--seconds", 0.4, "--output", "game.mp4") == 0
+    assert capsys.readouterr().out.endswith("game.mp4\n")
+    assert b"ftyp" in (tmp_path / "game.mp4").read_bytes()[:12]
 
 
 @pytest.mark.parametrize(
@@ -353,7 +356,10 @@ def test_a_run_of_tetris_is_scored_and_watched(capsys, tmp_path):
         (("score", "--weights", "w.json", "--seed", -1), "--seed must be"),
         (("score", "--weights", "sphere.yaml"), "is no JSON"),
         (("score", "--weights", "."), "holds no run"),
-        (("play", "--weights", "w.json", "--output", "x.png"), "must be a file that ends in .gif"),
+        (
+            ("play", "--weights", "w.json", "--output", "x.png"),
+            "must be a file that ends in .mp4 or .gif",
+        ),
         (("play", "--weights", "w.json", "--output", "no/x.gif"), "in a folder that is there"),
         (("play", "--weights", "w.json", "--speed", 0), "--speed must be"),
     ],

@@ -237,6 +237,8 @@ def mine(**replaced):
             {"done_fn": lambda after: None},
             r"'mine': done_fn\(next_observation\) must be \[\], a bool, got 'None'",
         ),
+        ({"dt": -0.1}, "'mine': dt must be positive, got -0.1"),
+        ({"render": "gl"}, "'mine': render must be a function or None, got 'gl'"),
     ],
 )
 def test_what_an_environment_tells_wrongly_is_refused(replaced, message):
@@ -249,10 +251,13 @@ def test_rewards_and_ends_are_told_of_the_flattened_observation():
         with_key=lambda state, key: (state[0], key),
         reward_fn=lambda before, action, after: jnp.int32(after[1] - before[1] + action[0]),
         done_fn=lambda after: after[0],  # "far", the first of the sorted keys
+        dt=0.5,
+        render=print,
     )
     assert observation_size(environment) == 2
     tidy = tidied(environment)
     assert tidied(tidy) is tidy
+    assert (tidy.dt, tidy.render) == (0.5, print)
     state, before = tidy.reset(jax.random.key(0))
     state, after, *_ = tidy.step(tidy.with_key(state, jax.random.key(1)), jnp.array([3.0]))
     reward, done = tidy.reward_fn(before, jnp.array([3.0]), after), tidy.done_fn(after)

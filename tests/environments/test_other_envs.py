@@ -105,3 +105,29 @@ def test_gymnax_parameters_are_replaced_by_name(gymnax):
     assert jaxes.train(problem, jaxes.openai_es(4), num_generations=1).env_steps == 4 * 7
     with pytest.raises(ValueError, match=r"env_params must be one of .*max_steps_in_episode"):
         jaxes.problems.gymnax("Pendulum-v1", {"max_steps": 7})
+
+
+@pytest.mark.parametrize(
+    ("name", "dt"),
+    [
+        ("CartPole-v1", 0.02),
+        ("Acrobot-v1", 0.2),
+        ("MountainCarContinuous-v0", None),
+        ("Catch-bsuite", None),
+    ],
+)
+def test_gymnax_environments_are_drawn(name, dt, gymnax):
+    environment = gymnax_environment(name)
+    states = [jax.jit(environment.reset)(jax.random.key(0))[0]]
+    step, action = jax.jit(environment.step), jnp.arange(environment.num_outputs)[::-1] * 1.0
+    for _ in range(4):
+        states.append(step(states[-1], action)[0])
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    frames = environment.render(stacked, 115, 76)
+    assert (frames.shape, frames.dtype) == ((5, 76, 115, 3), np.uint8)
+    assert (np.abs(np.diff(frames.astype(int), axis=0)).max(axis=(1, 2, 3)) > 20).all()
+    assert environment.dt == dt
+
+
+def test_what_nothing_draws_has_no_render(gymnax):
+    assert gymnax_environment("UmbrellaChain-bsuite").render is None
