@@ -36,7 +36,7 @@ import numpy as np
 import jaxes
 from jaxes.environments import brax, continuous_cartpole, pendulum
 from jaxes.environments.quiet import quiet
-from jaxes.planning import ensemble_model, planner, reach, true_model
+from jaxes.planning import ensemble_model, planner, reach, sum_of_rewards, true_model
 from jaxes.training.metrics import read_rows
 
 MEMBERS, ELITES, ITERATIONS, HORIZON, SIGMA, BETA = 40, 10, 3, 30, 0.5, 2.0
@@ -278,11 +278,17 @@ def tips(found) -> np.ndarray:
     return np.linalg.norm(np.asarray(found.observations)[last][:, -3:], axis=1)
 
 
-def brax_row(env_name: str, steps: int, horizon: int) -> Row:
+def centered(observation: jax.Array) -> jax.Array:
+    """What inverted_pendulum's state is worth at a plan's end: position, angle and their speeds."""
+    return -jnp.sum(jnp.array([1.0, 10.0, 0.1, 0.1]) * observation**2)
+
+
+def brax_row(env_name: str, steps: int, horizon: int, value: Callable | None = None) -> Row:
     with quiet():
         environment = brax(env_name)
     model = true_model(environment)
-    plans = planner(cem(), horizon=horizon, iterations=ITERATIONS, beta=BETA)
+    goal = sum_of_rewards(value=value)
+    plans = planner(cem(), horizon=horizon, iterations=ITERATIONS, beta=BETA, objective=goal)
     found = jaxes.control(environment, plans, model, num_episodes=20, episode_length=steps)
     row = {**about(found.returns), "horizon": horizon}
     if env_name == "reacher":
@@ -303,6 +309,8 @@ def brax_row(env_name: str, steps: int, horizon: int) -> Row:
 
 def brax_rows(seeds: int) -> Rows:
     yield "inverted_pendulum", partial(brax_row, "inverted_pendulum", 1000, 20)
+    by_value = partial(brax_row, "inverted_pendulum", 1000, 20, centered)
+    yield "inverted_pendulum, a value at the end", by_value
     yield "reacher", partial(brax_row, "reacher", 100, 15)
 
 
