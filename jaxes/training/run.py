@@ -194,9 +194,9 @@ class Run:
 
     def _count(self, rows: list[Row]) -> None:
         for row in rows:
-            self.env_steps += round(row.get("rollout/env_steps", 0))
-            self.num_diverged += row.get("rollout/diverged", 0)
-            self.seconds += row["time/seconds"]
+            self.env_steps += round(row.get("rollout/env_steps") or 0)
+            self.num_diverged += row.get("rollout/diverged") or 0
+            self.seconds += row.get("time/seconds") or 0.0
             self.all_diverged = not is_finite(row.get("fitness/mean", 0.0))
             self.last_row = row
             if "test/return_mean" in row:
