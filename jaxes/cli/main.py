@@ -12,13 +12,24 @@ from rich.console import Console
 import jaxes
 from jaxes import parallel
 from jaxes.checks import check_count
-from jaxes.cli import evaluate, listing, plan, report, resume, startup, sweep, tetris, train
+from jaxes.cli import (
+    evaluate,
+    export,
+    listing,
+    plan,
+    report,
+    resume,
+    startup,
+    sweep,
+    tetris,
+    train,
+)
 from jaxes.terminal import PatientConsole, say, spell_out
 from jaxes.training.directory import DISK_FAILS
 from jaxes.training.loop import BEGUN
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes
-COMMANDS = (train, sweep, plan, resume, evaluate, report, tetris, listing)
+COMMANDS = (train, sweep, plan, resume, evaluate, export, report, tetris, listing)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
