@@ -309,6 +309,20 @@ ERRORS = [
         "old.sum_squares + second",
         "problems/test_observations.py",
     ),
+    Error(
+        "a loaded policy forgets to clip",
+        "policy_directory.py",
+        "observation = normalizer(observation)",
+        "observation = (observation - normalizer.mean) / normalizer.std",
+        "test_policy_directory.py",
+    ),
+    Error(
+        "a damaged file of a policy is loaded",
+        "policy_directory.py",
+        "digest_of(content) != digest",
+        "not content",
+        "test_policy_directory.py",
+    ),
 ]
 
 

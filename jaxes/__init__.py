@@ -11,7 +11,7 @@ from jaxes import (
     tetris,
     weights,
 )
-from jaxes.config import evaluate
+from jaxes.config import evaluate, export
 from jaxes.core import (
     Evaluation,
     Population,
@@ -28,6 +28,7 @@ from jaxes.environments import Environment
 from jaxes.optimize import SearchResult, Termination, maximize, minimize
 from jaxes.parallel import guard_reductions, make_mesh, use_cpu_devices
 from jaxes.planning import control
+from jaxes.policy_directory import LoadedPolicy, load_policy
 from jaxes.report.render import render
 from jaxes.strategies import STRATEGIES
 from jaxes.strategies.ars import ars
@@ -53,6 +54,7 @@ __all__ = [
     "Environment",
     "Evaluation",
     "Halving",
+    "LoadedPolicy",
     "Population",
     "Problem",
     "RunResult",
@@ -69,11 +71,13 @@ __all__ = [
     "control",
     "environments",
     "evaluate",
+    "export",
     "gaussian",
     "genetic",
     "init",
     "learn_to_control",
     "lm_ma_es",
+    "load_policy",
     "make_mesh",
     "make_update_step",
     "maximize",

@@ -129,6 +129,7 @@ class Problem(NamedTuple):
       environment: of a policy search, its `jaxes.Environment`.
       policy: of a policy search, `(mean [D], problem_state) -> Policy`, whose `init` gives these
         parameters; from raw observations it gives what `environment.step` takes.
+      episodes: of a policy search, its `jaxes.problems.policy_search.Episodes`.
       spec: what a config says of it, or None (see `jaxes.specs`).
     """
 
@@ -138,6 +139,7 @@ class Problem(NamedTuple):
     hparams: HParams
     environment: Any = None
     policy: Callable[[Array, State], Any] | None = None
+    episodes: Any = None
     spec: Mapping[str, Any] | None = None
 
 

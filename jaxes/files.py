@@ -1,15 +1,18 @@
-"""Files that are either there whole or not at all."""
+"""Files and folders that are either there whole or not at all."""
 
 import contextlib
 import io
 import json
-from collections.abc import Mapping
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxes.checks import brief
+from jaxes.checks import brief, check
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -44,6 +47,30 @@ def read_json(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {brief(error)}") from error
     return content
+
+
+def check_free(field: str, path: Any) -> None:
+    """Raises a ValueError unless it is a path at which something new can be made."""
+    check(field, path, isinstance(path, str | os.PathLike) and path != "", "a path")
+    path = Path(path)
+    if os.path.lexists(path):
+        raise ValueError(f"{field}: {path} exists already; choose another")
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ValueError(f"{field}: {path} cannot be made: {parent} is no folder to write in")
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder beside it, which is put in its place in one step once everything is in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Policies: flax networks as pure functions of their parameters, with or without memory."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -34,18 +34,22 @@ class Policy(NamedTuple):
       initial_state: the memory at the start of an episode: a pytree, or `(key) -> pytree`, of a
         key that differs between episodes and is the same for all members.
       apply: `(params, policy_state, observation) -> (action, policy_state)`, one episode's step.
+      normalizer: of a problem's policy, what `apply` does to observations first; None for nothing.
+      spec: of a problem's policy, what a config says of its network, or None (see `jaxes.specs`).
     """
 
     init: Callable[[Array], Params]
     initial_state: PolicyState | Callable[[Array], PolicyState]
     apply: Callable[[Params, PolicyState, Array], tuple[Array, PolicyState]]
+    normalizer: Any = None
+    spec: Mapping[str, Any] | None = None
 
 
 PolicyFactory = Callable[[int, int], Policy]  # (observation_size, action_size) -> Policy
 
 
-def initial_state(policy: Policy, key: Array) -> PolicyState:
-    """The memory at the start of the episode of this key."""
+def initial_state(policy: Any, key: Array) -> PolicyState:
+    """The memory at the start of the episode of this key, of whatever has an `initial_state`."""
     state = policy.initial_state
     return jax.tree.map(jnp.asarray, state(key) if callable(state) else state)
 

@@ -88,9 +88,7 @@ def recorded(
             except TypeError:
                 spec = None
             if "spec" in getattr(made, "_fields", ()):
-                if spec is not None:
-                    spec.parts = _parts(made)
-                return made._replace(spec=spec)
+                return with_spec(made, spec)
             if inspect.isfunction(made):  # it makes policies
                 made.spec = spec  # type: ignore[attr-defined]
             return made
@@ -98,6 +96,14 @@ def recorded(
         return make
 
     return decorate
+
+
+def with_spec(made: Any, spec: Mapping[str, Any] | None) -> Any:
+    """The same with this spec, which describes it as it is now."""
+    if spec is not None:
+        spec = Spec(spec)
+        spec.parts = _parts(made)
+    return made._replace(spec=spec)
 
 
 def spec_of(made: Any) -> Mapping[str, Any] | None:

@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -47,6 +48,20 @@ def add_jax_options(
         metavar="DIR",
         help="where compiled programs are kept, or `none`; default: the user's cache folder",
     )
+
+
+def add_checkpoint_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--checkpoint",
+        default="latest",
+        metavar="best|latest|N",
+        help="by training's tests, the last one (default), or that of generation N",
+    )
+
+
+def checkpoint_of(options: argparse.Namespace) -> Any:
+    which = options.checkpoint
+    return int(which) if which.isdigit() else which
 
 
 def run_dir_of(config: Path, options: argparse.Namespace) -> Path:

@@ -1,4 +1,4 @@
-"""`jaxes evaluate RUN`."""
+"""`jaxes evaluate RUN`, or of a policy directory."""
 
 import argparse
 import json
@@ -16,15 +16,10 @@ from jaxes.training.metrics import finite
 
 def add_to(commands: Any) -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="test a run's policy on fresh episodes")
-    command.add_argument("run", type=Path, help="a run directory")
+    command.add_argument("run", type=Path, help="the directory of a run or a policy")
     command.add_argument("--episodes", type=int, default=100, help="default: 100")
     command.add_argument("--seed", type=int, default=0, help="of the episodes; default: 0")
-    command.add_argument(
-        "--checkpoint",
-        default="latest",
-        metavar="best|latest|N",
-        help="by training's tests, the last one (default), or that of generation N",
-    )
+    common.add_checkpoint_option(command)
     common.add_jax_options(command, plans=lambda options: is_plan_run(options.run))
     return command
 
@@ -32,12 +27,11 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, console: Console) -> None:
     check_count("--episodes", options.episodes)
     check_seed("--seed", options.seed)
-    which = options.checkpoint
     result = jaxes.evaluate(
         options.run,
         num_episodes=options.episodes,
         seed=options.seed,
-        checkpoint=int(which) if which.isdigit() else which,
+        checkpoint=common.checkpoint_of(options),
     )
     unit = "trial" if is_plan_run(options.run) else "generation"
     common.say_result(result, console, unit)

@@ -15,6 +15,7 @@ from jaxes import parallel
 from jaxes.checks import check_count
 from jaxes.cli import (
     evaluate,
+    export,
     listing,
     plan,
     render,
@@ -33,7 +34,20 @@ from jaxes.training.directory import DISK_FAILS
 from jaxes.training.loop import BEGUN
 
 FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes, as shells have them
-COMMANDS = (train, sweep, plan, resume, evaluate, render, report, watch, verify, tetris, listing)
+COMMANDS = (
+    train,
+    sweep,
+    plan,
+    resume,
+    evaluate,
+    export,
+    render,
+    report,
+    watch,
+    verify,
+    tetris,
+    listing,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,16 +12,20 @@ from typing import Any, NamedTuple
 from pydantic import create_model
 
 from jaxes import environments
+from jaxes.checks import check
 from jaxes.config import parts
 from jaxes.config.files import ConfigError, config_of_run, read
 from jaxes.config.plan import is_plan_run
 from jaxes.config.plan import load as load_plan
 from jaxes.config.sections import Checked, Section, section_of
 from jaxes.core import Problem, Strategy
+from jaxes.environments import Environment
 from jaxes.policies import POLICIES
+from jaxes.policy_directory import LoadedPolicy, is_policy, load_policy
 from jaxes.problems import PROBLEMS, policy_search
 from jaxes.training.evaluate import Choice, evaluate_run
 from jaxes.training.learn import evaluate_learned
+from jaxes.training.loaded import evaluate_policy
 from jaxes.training.run import RunResult
 from jaxes.training.schedule import Schedule
 from jaxes.training.shell import check_settings
@@ -106,11 +110,12 @@ def evaluate(
     seed: int = 0,
     checkpoint: Choice = "latest",
 ) -> RunResult:
-    """Tests the policy of a run's checkpoint, and the zero policy beside it.
+    """Tests a run's checkpoint, or a policy that has left its run, and the zero policy beside it.
 
     Args:
-      run_dir: the run, or a trial of a sweep; it is only read.
-      problem: the run's problem; needed only where the run has no config.
+      run_dir: the run, a trial of a sweep, or what `jaxes.export` made of one; it is only read.
+      problem: the run's problem; needed only where the run has no config. Of a policy directory,
+        a problem in whose environment it acts; needed only where no config can name that.
       strategy: the run's strategy; likewise.
       num_episodes: at least 1; they never coincide with those of the run's training.
       seed: of the episodes.
@@ -123,6 +128,11 @@ def evaluate(
     Example:
       >>> jaxes.evaluate("runs/hopper", num_episodes=1000).return_mean
     """
+    if is_policy(run_dir):
+        check("checkpoint", checkpoint, checkpoint == "latest", "latest: a policy has no other one")
+        policy = load_policy(run_dir)
+        environment = problem.environment if problem else _environment_of(policy)
+        return evaluate_policy(policy, environment, num_episodes=num_episodes, seed=seed)
     if problem is None and strategy is None and is_plan_run(Path(run_dir)):
         return evaluate_learned(
             *load_plan(config_of_run(Path(run_dir))).build(),
@@ -131,17 +141,34 @@ def evaluate(
             seed=seed,
             checkpoint=checkpoint,
         )
-    if problem is None or strategy is None:
-        setup = load(config_of_run(Path(run_dir))).build(problem)
-        problem, strategy = setup.problem, strategy or setup.strategy
     return evaluate_run(
-        problem,
-        strategy,
+        *parts_of_run(Path(run_dir), problem, strategy),
         Path(run_dir),
         num_episodes=num_episodes,
         seed=seed,
         checkpoint=checkpoint,
     )
+
+
+def parts_of_run(
+    run_dir: Path, problem: Problem | None, strategy: Strategy | None
+) -> tuple[Problem, Strategy]:
+    """The problem and the strategy of a run; those that are not given are what its config says."""
+    if problem is None or strategy is None:
+        setup = load(config_of_run(run_dir)).build(problem)
+        problem, strategy = setup.problem, strategy or setup.strategy
+    return problem, strategy
+
+
+def _environment_of(policy: LoadedPolicy) -> Environment:
+    """The one that a policy's directory names."""
+    name, spec = policy.about["environment_name"], policy.about["environment"]
+    if spec is None:
+        raise ConfigError(
+            f"environment: the policy acts in {name!r}, which no config can name: give a problem "
+            "with it, from Python, or act in a loop of your own (jaxes.load_policy)"
+        )
+    return parts.environment_of(spec)
 
 
 # The models, from the factories' signatures.

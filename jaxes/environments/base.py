@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from jaxes.checks import check, check_count, check_positive, failing, hashes, is_number, kinds, show
+from jaxes.specs import spec_of, with_spec
 
 EnvState = Any
 # What tests of episodes tell anyway: no names of measures.
@@ -68,7 +69,12 @@ class Environment(NamedTuple):
 
     def action(self, outputs: Array) -> Array:
         """What `step` is given for a policy's outputs."""
-        return outputs if self.num_actions is None else jnp.argmax(outputs).astype(jnp.int32)
+        return outputs if self.num_actions is None else greatest(outputs)
+
+
+def greatest(outputs: Array) -> Array:
+    """The discrete action that a policy's outputs choose, int32 []."""
+    return jnp.argmax(outputs).astype(jnp.int32)
 
 
 def flat(observation: Any) -> Array:
@@ -118,12 +124,13 @@ def tidied(environment: Environment) -> Environment:
         env_state, observation, reward, done = environment.step(env_state, action)
         return env_state, _as_vector(observation), _as_float(reward), _as_bool(done)
 
-    return environment._replace(
+    tidy = environment._replace(
         reset=reset,
         step=step,
         reward_fn=_then(environment.reward_fn, _as_float),
         done_fn=_then(environment.done_fn, _as_bool),
     )
+    return with_spec(tidy, spec_of(environment))
 
 
 def _is_vector(observation: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -34,7 +34,7 @@ from jaxes.rollouts.episodes import Context, Episode, make_simulation
 from jaxes.rollouts.lanes import Jobs, rollout
 from jaxes.rollouts.tuning import tuned_lanes
 from jaxes.rollouts.width import Width, suitable_lanes
-from jaxes.specs import of_search, recorded
+from jaxes.specs import of_search, recorded, spec_of
 from jaxes.trials import of_trial, vmapped_into_one_queue
 
 Lanes = int | Literal["tune"] | None
@@ -51,6 +51,14 @@ class State(NamedTuple):
     observations: ObservationStatistics | None  # None where they are not normalized
     hparams: HParams
     mean_length: Array | None = None  # [], of the last generation's episodes, where they are capped
+
+
+class Episodes(NamedTuple):
+    """The arguments that say which episodes are played."""
+
+    episode_length: int
+    num_episodes: int
+    num_test_episodes: int
 
 
 class Actor(NamedTuple):
@@ -133,6 +141,7 @@ def policy_search(
         num_episodes=num_episodes,
         num_test_episodes=num_test_episodes,
         num_observations=num_observations if normalize_observations else None,
+        spec=spec_of(policy),
         num_lanes=tuned_lanes(environment, network) if num_lanes == "tune" else None,
         required_lanes=num_lanes if isinstance(num_lanes, int) else None,
     )
@@ -151,6 +160,7 @@ def policy_search(
         hparams=defaults,
         environment=environment,
         policy=search.policy,
+        episodes=Episodes(episode_length, num_episodes, num_test_episodes),
     )
 
 
@@ -184,6 +194,7 @@ class _PolicySearch:
     num_episodes: int
     num_test_episodes: int
     num_observations: int | None  # None where they are not normalized
+    spec: Mapping[str, Any] | None  # the network's
     num_lanes: int | None
     required_lanes: int | None
 
@@ -255,6 +266,8 @@ class _PolicySearch:
             init=lambda key: self.unravel(mean),
             initial_state=self.network.initial_state,
             apply=lambda params, *inputs: self.act(Actor(params, normalizer), *inputs),
+            normalizer=normalizer,
+            spec=self.spec,
         )
 
     def normalizer(self, problem_state: State) -> Normalizer | None:

@@ -47,24 +47,31 @@ def evaluate_run(
     """
     check_count("num_episodes", num_episodes)
     check_seed("seed", seed)
-
-    @jax.jit
-    @parallel.replicated
-    def test(key: Array, state: TrainState) -> Tests:
-        population = Population(strategy.ask, key, state.strategy, strategy.population_size)
-        tests = problem.evaluate(key, population, state.problem, core.TEST).tests
-        return check_tests(tests)
-
     return tested(
         run_dir,
-        jax.jit(lambda key: core.init(key, strategy, problem))(jax.random.key(0)),
-        test,
+        start_of(problem, strategy),
+        tester(problem, strategy),
         with_zero_mean,
         TrainHParams(strategy.hparams, problem.hparams),
         num_episodes=num_episodes,
         seed=seed,
         checkpoint=checkpoint,
     )
+
+
+def start_of(problem: Problem, strategy: Strategy) -> TrainState:
+    """A state like those of its runs."""
+    return jax.jit(lambda key: core.init(key, strategy, problem))(jax.random.key(0))
+
+
+def tester(problem: Problem, strategy: Strategy) -> Callable[[Array, TrainState], Tests]:
+    """What tests the mean."""
+
+    def test(key: Array, state: TrainState) -> Tests:
+        population = Population(strategy.ask, key, state.strategy, strategy.population_size)
+        return check_tests(problem.evaluate(key, population, state.problem, core.TEST).tests)
+
+    return jax.jit(parallel.replicated(test))
 
 
 def tested(
@@ -88,7 +95,22 @@ def tested(
     """
     train_seed = read_identity(run_dir)["seed"]
     generation, state = restored(run_dir, template, checkpoint)
-    _, _, test_key = keys_of(train_seed)
+    run = Run(Trial(0, train_seed, {}, hparams), run_dir)
+    run.read(generation)
+    return outcome(run, state, test, standing, num_episodes=num_episodes, seed=seed)
+
+
+def outcome(
+    run: Run,
+    state: Any,
+    test: Callable[[Array, Any], Tests],
+    standing: Callable[[Any], Any],
+    *,
+    num_episodes: int,
+    seed: int,
+) -> RunResult:
+    """What the run comes to in this state, by as many fresh episodes of this seed."""
+    _, _, test_key = keys_of(run.trial.seed)
     key = jax.random.fold_in(test_key, seed)
 
     def run_tests(state: Any) -> Tests:
@@ -97,8 +119,6 @@ def tested(
             parts.append(jax.device_get(test(jax.random.fold_in(key, count), state)))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_episodes], *parts)
 
-    run = Run(Trial(0, train_seed, {}, hparams), run_dir)
-    run.read(generation)
     return run.result(state, run_tests(state), run_tests(standing(state)))
 
 

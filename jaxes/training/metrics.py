@@ -87,12 +87,11 @@ def is_row(row: Any) -> bool:
     return numbers and ("test/return_mean" in row) == ("test/diverged" in row)
 
 
-def finite(row: Row) -> Row:
-    """JSON has no NaN or infinity: null stands for them."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
+def finite(value: Any) -> Any:
+    """A row, or what is in it, as JSON has it: null stands for NaN and infinity."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class TensorBoard:

@@ -25,12 +25,15 @@ policy: {name: mlp, hidden: [4], activation: tanh}
 strategy: {name: cem, population_size: 16, cem: {sigma: 0.5}}
 training: {num_generations: 3, seed: 1, target_return: 1.5, keep_checkpoints: best}
 """
-SWEEP = RUN + """\
+SWEEP = (
+    RUN
+    + """\
 sweep:
   num_seeds: 2
   grid: {strategy.cem.sigma: [0.1, 1.0], policy.hidden: [[4], [8]]}
   halving: {generations: [2], keep: 0.5}
 """
+)
 PLAN = """\
 environment: {name: stub}
 planner:
@@ -42,21 +45,59 @@ training: {num_trials: 2, episode_length: 9}
 """
 CONFIGS = {"train": RUN, "sweep": SWEEP, "plan": PLAN}
 PIECES = [
-    *("{", "}", "[", "]", ":", ",", "\n", "  ", "- ", "&a ", "*a", "!!python/object:os.system ", "#"),
-    *("null", "true", ".nan", ".inf", "-1", "0", "1e400", "1" * 30, "''", "\x00", "\ud7ff", "é", "|"),
+    *(
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\n",
+        "  ",
+        "- ",
+        "&a ",
+        "*a",
+        "!!python/object:os.system ",
+        "#",
+    ),
+    *(
+        "null",
+        "true",
+        ".nan",
+        ".inf",
+        "-1",
+        "0",
+        "1e400",
+        "1" * 30,
+        "''",
+        "\x00",
+        "\ud7ff",
+        "é",
+        "|",
+    ),
     *("sigma", "name", "seed", "environment", "strategy", "sweep", "planner", "cma_es", "linear"),
 ]
 FIELDS = [
     *("training", "training.seed", "training.mean", "training.loggers", "training.num_generations"),
-    *("strategy", "strategy.name", "strategy.population_size", "strategy.cem", "strategy.cem.sigma"),
+    *(
+        "strategy",
+        "strategy.name",
+        "strategy.population_size",
+        "strategy.cem",
+        "strategy.cem.sigma",
+    ),
     *("environment.name", "environment.x", "policy.hidden", "policy.output", "problem.discount"),
     *("problem.num_lanes", "problem.episode_cap", "sweep.grid", "sweep.num_seeds", "sweep.halving"),
     *("sweep.random", "planner.horizon", "planner.strategy.name", "planner.objective.target"),
     *("planner.beta", "model.name", "model", "", ".", "a..b", "training.seed.x", "x", "*", "[0]"),
 ]
 VALUES = st.one_of(
-    st.sampled_from(["", "1", "-1", "0.5", "1e9", "nan", ".nan", ".inf", "null", "true", "[]", "{}"]),
-    st.sampled_from(["[1, 2]", "[[4], x]", "{a: 1}", "cem", "nowhere", "[", "2026-01-01", "*a", "1j"]),
+    st.sampled_from(
+        ["", "1", "-1", "0.5", "1e9", "nan", ".nan", ".inf", "null", "true", "[]", "{}"]
+    ),
+    st.sampled_from(
+        ["[1, 2]", "[[4], x]", "{a: 1}", "cem", "nowhere", "[", "2026-01-01", "*a", "1j"]
+    ),
     st.text(max_size=6),
 )
 
@@ -84,7 +125,11 @@ def begins(*_, **__):
 
 @pytest.mark.slow
 def test_no_config_ends_in_a_traceback_or_begins_in_vain(tmp_path, monkeypatch):
-    for owner, name in [(jaxes, "train"), (jaxes, "learn_to_control"), (sweep_command, "run_sweep")]:
+    for owner, name in [
+        (jaxes, "train"),
+        (jaxes, "learn_to_control"),
+        (sweep_command, "run_sweep"),
+    ]:
         monkeypatch.setattr(owner, name, begins)
     monkeypatch.setattr(startup, "keep_compiled_programs", lambda *_: None)
     monkeypatch.setitem(environments.ENVIRONMENTS, "stub", lambda size=1: point())
