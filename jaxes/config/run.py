@@ -131,7 +131,7 @@ def evaluate(
     if is_policy(run_dir):
         check("checkpoint", checkpoint, checkpoint == "latest", "latest: a policy has no other one")
         policy = load_policy(run_dir)
-        environment = problem.environment if problem else _environment_of(policy)
+        environment = problem.environment if problem else environment_of(policy)
         return evaluate_policy(policy, environment, num_episodes=num_episodes, seed=seed)
     if problem is None and strategy is None and is_plan_run(Path(run_dir)):
         return evaluate_learned(
@@ -160,8 +160,12 @@ def parts_of_run(
     return problem, strategy
 
 
-def _environment_of(policy: LoadedPolicy) -> Environment:
-    """The one that a policy's directory names."""
+def environment_of(policy: LoadedPolicy) -> Environment:
+    """The one that a policy's directory names.
+
+    Raises:
+      ConfigError: it names none that can be made here.
+    """
     name, spec = policy.about["environment_name"], policy.about["environment"]
     if spec is None:
         raise ConfigError(

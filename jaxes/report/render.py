@@ -14,11 +14,12 @@ from jaxes.checks import check, check_count, check_positive, check_seed, failing
 from jaxes.config.files import config_of_run
 from jaxes.config.plan import is_plan_run
 from jaxes.config.plan import load as load_plan
-from jaxes.config.run import load
+from jaxes.config.run import environment_of, load
 from jaxes.environments.base import Environment, tidied
 from jaxes.film import Film, check_output, encoded, save
 from jaxes.planning.control import agent_in
 from jaxes.policies import initial_state
+from jaxes.policy_directory import is_policy, load_policy
 from jaxes.report.episode import Actor, play
 from jaxes.training.evaluate import Choice, restored
 from jaxes.training.learn import learned
@@ -70,16 +71,19 @@ def render(run: str | os.PathLike, path: str | os.PathLike | None = None, **opti
 
 
 def free_path(run: Path) -> Path:
-    """A file in a run's directory that is not there yet: `film.mp4`, `film-2.mp4`, ...
+    """A file in a run's directory that is not there yet: `film.mp4`, `film-2.mp4`, ...; of a policy
+    here, since its directory stays as it is.
 
     Raises:
       ValueError: there is no such run.
     """
-    config_of_run(run)
-    path, number = run / "film.mp4", 1
+    if not is_policy(run):
+        config_of_run(run)
+    folder = Path() if is_policy(run) else run
+    path, number = folder / "film.mp4", 1
     while path.exists():
         number += 1
-        path = run / f"film-{number}.mp4"
+        path = folder / f"film-{number}.mp4"
     return path
 
 
@@ -98,7 +102,8 @@ def film_of(
     second, and a board its own size.
 
     Args:
-      run: the directory of a run that has a config, or of a trial of a sweep; it is only read.
+      run: the directory of a run that has a config, of a trial of a sweep, or of a policy that has
+        left its run; it is only read.
       checkpoint: `latest`, `best` (by the test that training made at that generation), or its
         generation.
       seed: of the episode.
@@ -117,7 +122,7 @@ def film_of(
     view = View(width, height, max_seconds)
     view.check()
     check_seed("seed", seed)
-    of = _of_planner if is_plan_run(Path(run)) else _of_problem
+    of = _of_policy if is_policy(run) else _of_planner if is_plan_run(Path(run)) else _of_problem
     return of(Path(run), checkpoint, seed, view)
 
 
@@ -195,6 +200,16 @@ def _of_problem(run: Path, checkpoint: Choice, seed: int, view: View) -> Film:
     acting = policy._replace(apply=partial(policy.apply, policy.init(key)))
     length = about["episode_length"]
     return film(problem.environment, acting, key=key, episode_length=length, **view._asdict())
+
+
+def _of_policy(directory: Path, checkpoint: Choice, seed: int, view: View) -> Film:
+    check("checkpoint", checkpoint, checkpoint == "latest", "latest: a policy has no other one")
+    policy = load_policy(directory)
+    environment, episodes = environment_of(policy), policy.about["episodes"]
+    check("policy", episodes, episodes is not None, "of a policy search, whose episodes are known")
+    length = episodes["episode_length"]
+    key = jax.random.key(seed)
+    return film(environment, policy, key=key, episode_length=length, **view._asdict())
 
 
 def _of_game(about: dict[str, Any], mean: Array, seed: int, view: View) -> Film:
