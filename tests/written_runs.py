@@ -77,10 +77,10 @@ def write_sweep(path, trials, finished=True, halving=None):
     table = []
     for i, (values, seed, tests) in enumerate(trials):
         write_run(path / "trials" / f"{i:04d}", rows_of(tests), seed=seed)
-        diverged = tests[-1:] == [None]
+        last = tests[-1] if tests else None
         line = {"trial": i, "seed": seed} | {name: values.get(name) for name in names}
-        line |= {"status": "diverged" if diverged else "done", "generation": 2 * len(tests)}
-        line |= {"score": float("-inf") if diverged else tests[-1], "return_mean": tests[-1]}
+        line |= {"status": "diverged" if last is None else "done", "generation": 2 * len(tests)}
+        line |= {"score": float("-inf") if last is None else last, "return_mean": last}
         line |= {"return_ci95": 1.0, "episode_length": 40.0, "zero_policy_return": 0.25}
         line |= {"env_steps": 1000 * len(tests), "seconds": 0.5 * len(tests)}
         table.append(line)

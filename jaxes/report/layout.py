@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
 from rich.table import Table
+from rich.text import Text
 
 from jaxes.report.tables import NOTHING, Column
 
@@ -25,7 +26,7 @@ def fitted(columns: Sequence[Column], width: int) -> Table:
         table.add_column(column.name, width=None if breaks else least + more, overflow="fold")
         spare -= more
     for cells in zip(*(column.cells for column in shown), strict=True):
-        table.add_row(*cells)
+        table.add_row(*map(Text, cells))  # in which [...] is no markup
     return table
 
 

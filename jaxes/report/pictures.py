@@ -27,12 +27,13 @@ from jaxes.training.run import configuration_key
 FIRST = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000")
 SECOND = ("#56b4e9", "#e69f00", "#332288", "#882255", "#999933")
 LOOKS = [(color, "") for color in FIRST] + [(color, "7 2 2 2") for color in SECOND]
+COLORS = "viridis"  # of returns
 ZERO = ("#777777", "3 3")  # the zero policy's
 MOST_CURVES = len(LOOKS)
 FEW_POINTS = 15  # are marked one by one
 MOST_TICKS, MOST_NUMBERS = 12, 64  # of an axis; cells of a heat map that say their number
 SIZE = (6.2, 3.9)  # inches
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "svg.fonttype": "none",  # text is text, in the page's font
     "text.parse_math": False,  # or a $ in a name would be taken for mathematics
     "font.size": 11,
@@ -138,11 +139,11 @@ def heat_map(fields: Sequence[str], ranked: Sequence[Ranked]) -> Picture:
         at = lines.index(text(row.values[down])), columns.index(text(row.values[across]))
         grid[at] = row.iqm if math.isfinite(row.iqm) else math.nan
     figure, axes = _empty()
-    colors = _colors(ranked)
-    axes.pcolormesh(grid, norm=colors.norm, cmap=colors.cmap, edgecolors="white")
+    low, high = _ends(ranked)
+    mesh = axes.pcolormesh(grid, vmin=low, vmax=high, cmap=COLORS, edgecolors="white")
     for (i, j), value in np.ndenumerate(grid):
         if grid.size <= MOST_NUMBERS and math.isfinite(value):
-            ink = "white" if colors.norm(value) < 0.6 else "black"
+            ink = "white" if value - low <= 0.6 * (high - low) else "black"
             axes.text(j + 0.5, i + 0.5, format_number(value), color=ink, ha="center", va="center")
     for set_ticks, names in ((axes.set_xticks, columns), (axes.set_yticks, lines)):
         every = -(-len(names) // MOST_TICKS)
@@ -150,7 +151,7 @@ def heat_map(fields: Sequence[str], ranked: Sequence[Ranked]) -> Picture:
     short = short_names(fields)
     axes.set_xlabel(short[across])
     axes.set_ylabel(short[down])
-    figure.colorbar(colors, ax=axes)
+    figure.colorbar(mesh)
     title = f"Return over {short[across]} and {short[down]}"
     return Picture(title, _svg(figure, "heat"), "Interquartile mean; empty where seeds diverged.")
 
@@ -159,9 +160,11 @@ def parallel_coordinates(fields: Sequence[str], ranked: Sequence[Ranked]) -> Pic
     """A line a configuration through its values, colored by its return."""
     ranked = [row for row in ranked if np.isfinite(row.iqm)]
     figure, axes = _empty()
-    colors = _colors(ranked)
+    colors = ScalarMappable(Normalize(*_ends(ranked)), COLORS)
     ticks = [_sorted([row.values[field] for row in ranked]) for field in fields]
-    heights = [np.linspace(0, 1, len(names)) if len(names) > 1 else [0.5] for names in ticks]
+    heights = [
+        np.linspace(0, 1, len(names)) if len(names) > 1 else [0.5] * len(names) for names in ticks
+    ]
     for row in reversed(ranked):
         places = [names.index(text(row.values[f])) for f, names in zip(fields, ticks, strict=True)]
         line = [at[place] for at, place in zip(heights, places, strict=True)]
@@ -180,9 +183,10 @@ def parallel_coordinates(fields: Sequence[str], ranked: Sequence[Ranked]) -> Pic
     return Picture("Return over all fields", _svg(figure, "parallel"), note)
 
 
-def _colors(ranked: Sequence[Ranked]) -> ScalarMappable:
+def _ends(ranked: Sequence[Ranked]) -> tuple[float, float]:
+    """Of the returns that have a color."""
     finite = [row.iqm for row in ranked if math.isfinite(row.iqm)]
-    return ScalarMappable(Normalize(min(finite, default=0), max(finite, default=1)), "viridis")
+    return min(finite, default=0.0), max(finite, default=1.0)
 
 
 def _sorted(values: Sequence[Any]) -> list[str]:

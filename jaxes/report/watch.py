@@ -149,7 +149,9 @@ def left_by(
     for trial in trials:
         runs.setdefault(trial.run.trial.configuration_key, []).append(trial)
     left = list(runs)
-    for rung in halving.generations if halving else ():
+    if halving is None:
+        return left
+    for rung in halving.generations:
         waiting = [trial for key in left for trial in runs[key] if trial.generation < rung]
         if any(trial.ended(training) is None for trial in waiting):
             break
@@ -180,6 +182,5 @@ def _speed(row: Row) -> float | None:
 
 
 def _ago(runs: Sequence[Followed]) -> str:
-    files = [run.path / "metrics.jsonl" for run in runs]
-    written = [file.stat().st_mtime for file in files if file.exists()]
+    written = [(run.path / "metrics.jsonl").stat().st_mtime for run in runs if run.run.last_row]
     return f"{max(time.time() - max(written), 0):,.0f} s ago" if written else "none yet"
