@@ -346,7 +346,10 @@ def test_a_run_of_tetris_is_scored_and_watched(capsys, tmp_path):
         (("score", "--weights", "w.json", "--seed", -1), "--seed must be"),
         (("score", "--weights", "sphere.yaml"), "is no JSON"),
         (("score", "--weights", "."), "holds no run"),
-        (("play", "--weights", "w.json", "--output", "x.png"), "must be a file that ends in .mp4 or .gif"),
+        (
+            ("play", "--weights", "w.json", "--output", "x.png"),
+            "must be a file that ends in .mp4 or .gif",
+        ),
         (("play", "--weights", "w.json", "--output", "no/x.gif"), "in a folder that is there"),
         (("play", "--weights", "w.json", "--speed", 0), "--speed must be"),
     ],
