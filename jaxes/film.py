@@ -81,7 +81,7 @@ def _mp4(film: Film) -> bytes:
     height, width = film.frames.shape[1:3]
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(film.fps)]
     web = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-vf", EVEN, "-movflags", "+faststart"]
-    frames = memoryview(np.ascontiguousarray(film.frames)).cast("B")
+    frames = np.ascontiguousarray(film.frames).data.cast("B")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "film.mp4")  # a player finds its way only in one that was no pipe
         command = [_ffmpeg(), "-v", "error", *raw, "-i", "-", *web, str(path)]

@@ -44,8 +44,10 @@ def train(
             config=config.resolved,
         )
     quoted = shlex.quote(str(run_dir))
+    drawn = problem.environment is not None and problem.environment.render is not None
+    film = f"      jaxes render {quoted}        (a film of it)\n" if drawn else ""
     next_commands = (
-        f"jaxes evaluate {quoted}        (test the policy)\n"
+        f"jaxes evaluate {quoted}        (test the policy)\n{film}"
         f"      jaxes train {quoted}/config.yaml --set training.seed=1        (another seed)"
     )
     common.say_end(result, run_dir, options, console, next_commands)

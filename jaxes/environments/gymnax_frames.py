@@ -1,5 +1,6 @@
 """Frames of gymnax's environments: as gymnax draws them, or sketched where it would need pygame."""
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -66,7 +67,7 @@ def _mountain_car(sketch: Sketch, state: Any) -> None:
         return x, 0.45 * math.sin(3 * x)
 
     ground = [hill(x) for x in np.linspace(-1.2, 0.6, 60)]
-    for start, end in zip(ground, ground[1:], strict=False):
+    for start, end in itertools.pairwise(ground):
         sketch.rod(start, end, 0.015, FAINT)
     x, y = hill(0.5)
     sketch.rod((x, y), (x, y + 0.15), 0.01, INK)

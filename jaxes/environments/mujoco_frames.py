@@ -18,7 +18,7 @@ import numpy as np
 MODEL, STATES, FRAMES = "model.mjb", "states.npz", "frames"
 
 
-def drawn(model: Any, states: Mapping[str, np.ndarray], width: int, height: int) -> np.ndarray:
+def drawn(model: Any, states: Mapping[str, Any], width: int, height: int) -> np.ndarray:
     """uint8 `[T, H, W, 3]`, a frame of each state.
 
     Args:

@@ -186,15 +186,14 @@ def _of_problem(run: Path, checkpoint: Choice, seed: int, view: View) -> Film:
     config = load(config_of_run(run))
     problem, strategy, _ = config.build()
     about = config.resolved["problem"]
-    plays, seen = about.get("name") == "tetris", problem.policy is not None
-    allowed = f"a run of a policy: of the problem {about.get('name')!r} there is nothing to see"
-    check("run", str(run), plays or seen, allowed)
-    if seen:
-        _draws(problem.environment)  # before anything is computed
     key = jax.random.key(seed)
+    if problem.policy is not None:
+        _draws(problem.environment)  # before anything is computed
+    elif about["name"] != "tetris":
+        raise ValueError(f"run: {run} has no policy: its problem is {about['name']!r}")
     template = jax.jit(lambda key: core.init(key, strategy, problem))(key)
     _, state = restored(run, template, checkpoint)
-    if plays:
+    if problem.policy is None:
         return _of_game(about, state.strategy.mean, seed, view)
     policy = problem.policy(state.strategy.mean, state.problem)
     acting = policy._replace(apply=partial(policy.apply, policy.init(key)))

@@ -131,9 +131,8 @@ def test_a_policy_with_memory_acts_in_its_film():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of two generations on the pendulum, its problem and its last state."""
-    problem = jaxes.problems.policy_search(
-        jaxes.environments.pendulum(), jaxes.policies.linear(), episode_length=30, num_test_episodes=2
-    )  # fmt: skip
+    pendulum, linear = jaxes.environments.pendulum(), jaxes.policies.linear()
+    problem = jaxes.problems.policy_search(pendulum, linear, episode_length=30, num_test_episodes=2)
     path = tmp_path_factory.mktemp("run") / "run"
     strategy = jaxes.cem(8, elite_fraction=0.5, sigma=2.0)
     result = jaxes.train(
@@ -163,13 +162,13 @@ def test_a_run_is_filmed_as_its_policy_acts(trained):
     assert np.abs(found.frames - expected).max(axis=(1, 2, 3)).min() < 40
     assert np.abs(found.frames - expected).mean() < 0.5
     assert np.abs(np.diff(found.frames.astype(int), axis=0)).mean() > 0.5  # it moves
-    assert film_of(path, checkpoint=1, seed=3, max_seconds=1.0).episode_return != pytest.approx(
-        total
-    )
+    earlier = film_of(path, checkpoint=1, seed=3, max_seconds=1.0)
+    assert earlier.episode_return != pytest.approx(total)
 
 
-def read_mp4(path):
-    """Size, frames a second, frames."""
+def read_mp4(path, monkeypatch):
+    """What its header says, and its frames."""
+    monkeypatch.setenv("IMAGEIO_FFMPEG_NO_PREVENT_SIGINT", "1")  # or it forks
     reader = imageio_ffmpeg.read_frames(str(path))
     about = next(reader)
     width, height = about["size"]
@@ -177,7 +176,7 @@ def read_mp4(path):
     return about, np.stack(frames)
 
 
-def test_what_is_written_is_what_a_player_shows(trained, tmp_path, capsys):
+def test_what_is_written_is_what_a_player_shows(trained, tmp_path, capsys, monkeypatch):
     path, *_ = trained
     said = {}
     for name, options in (("a.mp4", ["--json"]), ("b.gif", [])):
@@ -190,7 +189,7 @@ def test_what_is_written_is_what_a_player_shows(trained, tmp_path, capsys):
     assert str(tmp_path / "b.gif") in said["b.gif"].out
 
     shown = film_of(path, width=65, height=47, max_seconds=1.0).frames
-    about, frames = read_mp4(tmp_path / "a.mp4")
+    about, frames = read_mp4(tmp_path / "a.mp4", monkeypatch)
     assert (about["size"], about["codec"], about["fps"]) == ((64, 46), "h264", 20)  # even
     assert about["pix_fmt"].startswith("yuv420p")
     assert about["duration"] == pytest.approx(1.05, abs=0.01)
@@ -259,9 +258,11 @@ def test_what_is_no_run_of_a_policy_is_one_line(tmp_path, capsys):
     assert run("render", tmp_path / "none") == 2
     assert "run: there is no" in capsys.readouterr().err
     sphere = jaxes.problems.functions.sphere(3)
-    jaxes.train(sphere, jaxes.cem(8), num_generations=1, run_dir=tmp_path / "sphere")
+    jaxes.train(
+        sphere, jaxes.cem(8, elite_fraction=0.5), num_generations=1, run_dir=tmp_path / "sphere"
+    )
     assert run("render", tmp_path / "sphere") == 2
-    assert "of the problem 'sphere' there is nothing to see" in capsys.readouterr().err
+    assert "sphere has no policy: its problem is 'sphere'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -294,7 +295,7 @@ def test_without_an_encoder_a_gif_is_written(tmp_path, monkeypatch):
 def test_an_encoder_that_fails_is_one_line(monkeypatch):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", sys.executable)  # which knows no such options
     small = Film(np.zeros((2, 16, 16, 3), np.uint8), 30.0, 0.0, 1)
-    with pytest.raises(ValueError, match="^film: ffmpeg fails: .*"):
+    with pytest.raises(ValueError, match=r"^film: ffmpeg fails: "):
         encoded(small, "mp4")
 
 
@@ -331,12 +332,11 @@ def works():
 
 def test_where_nothing_draws_it_is_said_what_to_install(box, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "nothing")
-    with pytest.raises(
-        ValueError, match="install Debian's libegl1 or libosmesa6 .nothing: Runtime"
-    ):
+    with pytest.raises(ValueError, match=r"install Debian's libegl1 or libosmesa6 \(nothing: Ru"):
         mujoco_frames.drawn(box, {"qpos": np.zeros((1, 1))}, 32, 32)
 
 
+@pytest.mark.slow
 def test_brax_is_filmed(box):
     try:
         mujoco_frames.drawn(box, {"qpos": np.zeros((1, 1))}, 16, 16)
@@ -345,20 +345,22 @@ def test_brax_is_filmed(box):
     environment = jaxes.environments.brax("inverted_pendulum")
     policy = Policy(None, (), lambda memory, observation: (jnp.ones(1), memory))
     found = film(environment, policy, key=jax.random.key(0), width=48, height=32, max_seconds=0.4)
-    assert environment.dt == 0.04
-    assert found.fps == 25
-    assert found.frames.shape == (found.length + 1, 32, 48, 3)
+    assert environment.dt == 0.02
+    assert found.fps == 25  # every second step
+    assert found.frames.shape == (found.length // 2 + 1, 32, 48, 3)
     assert np.abs(np.diff(found.frames.astype(int), axis=0)).max(axis=(1, 2, 3)).min() > 20
 
 
+@pytest.mark.slow
 def test_a_planner_is_filmed(tmp_path):
     environment = jaxes.environments.pendulum()
-    planner = jaxes.planning.planner(jaxes.cem(8, sigma=0.5), horizon=4, iterations=1)
+    planner = jaxes.planning.planner(
+        jaxes.cem(8, sigma=0.5, elite_fraction=0.5), horizon=4, iterations=1
+    )
     model = jaxes.planning.true_model(environment)
     path = tmp_path / "run"
-    result = jaxes.learn_to_control(
-        environment, planner, model, num_trials=1, episode_length=9, num_test_episodes=2, run_dir=path
-    )  # fmt: skip
+    sizes = {"num_trials": 1, "episode_length": 9, "num_test_episodes": 2}
+    result = jaxes.learn_to_control(environment, planner, model, **sizes, run_dir=path)
     found = film_of(path, width=32, height=24)
     assert found.frames.shape == (10, 24, 32, 3)
     assert (found.length, found.fps) == (9, 20)
