@@ -88,7 +88,7 @@ class LoadedPolicy:
         return self._apply(policy_state, self._vector(observation))
 
     def reset(self, key: Array | None = None) -> None:
-        """Begins an episode, from the memory of this key where it is drawn; by default, always the same."""
+        """Begins an episode; the key is for a memory that is drawn, by default always the same."""
         self._memory = initial_state(self, jax.random.key(0) if key is None else key)
 
     def act(self, observation: Any) -> np.ndarray | int:
@@ -204,8 +204,8 @@ def _exported(
     step = _of_one(files[STEP])
 
     def apply(policy_state: tuple, observation: Array) -> tuple[Array, tuple]:
-        action, *policy_state = step(*policy_state, observation)
-        return action, tuple(policy_state)
+        action, *leaves = step(*policy_state, observation)
+        return action, tuple(leaves)
 
     if START in files:
         start = _of_one(files[START])

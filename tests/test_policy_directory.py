@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -39,42 +40,47 @@ def left(tmp_path_factory):
     return leave
 
 
+def raw(tree):
+    """The leaves, keys as their data."""
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return [jax.random.key_data(x) if is_key(x) else x for x in jax.tree.leaves(tree)]
+
+
 def assert_equal(ours, theirs, exact=True):
-    compare = np.testing.assert_array_equal if exact else np.testing.assert_allclose
-    options = {} if exact else {"rtol": 1e-6, "atol": 1e-6}
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        if jnp.issubdtype(b.dtype, jax.dtypes.prng_key):
-            b = jax.random.key_data(b)
+    tolerance = 0 if exact else 1e-6
+    for a, b in zip(jax.tree.leaves(ours), raw(theirs), strict=True):
         assert a.dtype == b.dtype
-        compare(a, b, **options)
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+@partial(jax.jit, static_argnums=0)
 def follow(act, memory, seen):
     """Actions and memories along some observations, step by step."""
-    steps = []
-    for observation in seen:
-        action, memory = act(memory, jnp.asarray(observation))
-        steps.append((action, memory))
-    return steps
+
+    def step(memory, observation):
+        action, memory = act(memory, observation)
+        return memory, (action, memory)
+
+    return jax.lax.scan(step, memory, seen)[1]
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    ("name", "normalize"), [*((name, True) for name in KINDS), ("mlp", False), ("linen", False)]
+)
 def test_it_acts_as_the_policy_of_its_problem(name, normalize, left):
     path, problem, result = left(name, normalize_observations=normalize)
     loaded = jaxes.load_policy(path)
     act, memory = acts(problem, result)
-    first = loaded.initial_state
-    if callable(memory):
-        memory, first = memory(KEY), first(KEY)
-    assert_equal(first, memory, exact=True)
+    first = initial_state(loaded, KEY)
+    memory = memory(KEY) if callable(memory) else memory
+    assert_equal(first, memory)
     seen = observations(12)
     ours, theirs = follow(loaded.apply, first, seen), follow(act, memory, seen)
     assert_equal(ours, theirs, exact=name in BUILT_IN)
-    assert np.ptp([action for action, _ in ours], axis=0).min() > 0.1
+    assert np.ptp(ours[0], axis=0).min() > 0.1
     loaded.reset(KEY)
-    in_loop = [loaded.act(list(observation)) for observation in seen]
-    assert_equal(in_loop, [action for action, _ in ours], exact=False)
+    in_loop = [loaded.act(observation.tolist()) for observation in seen]
+    np.testing.assert_allclose(in_loop, ours[0], rtol=1e-5, atol=1e-6)
     loaded.reset(KEY)
     np.testing.assert_array_equal(loaded.act(seen[0]), in_loop[0])
     assert in_loop[0].shape == (A,)
@@ -87,7 +93,7 @@ def test_discrete_actions_are_numbers(name, left):
     loaded = jaxes.load_policy(path)
     act, memory = acts(problem, result)
     seen = observations(12)
-    expected = [int(action) for action, _ in follow(act, memory, seen)]
+    expected = follow(act, memory, seen)[0].tolist()
     found = [loaded.act(observation) for observation in seen]
     assert found == expected
     assert len(set(found)) > 1
@@ -102,24 +108,27 @@ def programs(path):
             sorted(path.glob("*.stablehlo"))}  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [1, 3, 64])
 @pytest.mark.parametrize("name", ["gru", "linen"])
-def test_the_program_takes_batches_of_any_size(name, size, left):
+def test_the_program_takes_batches_of_any_size(name, left):
     path, problem, result = left(name)
     found = programs(path)
     assert all(program.platforms == ("cpu", "cuda", "tpu") for program in found.values())
     act, memory = acts(problem, result)
-    keys, seen = jax.random.split(KEY, size), observations(size)
+    keys, seen = jax.random.split(KEY, 64), observations(64)
     if name == "linen":
-        memory = jax.vmap(memory)(keys)
-        leaves = found["initial_state.stablehlo"].call(jax.random.key_data(keys))
-        assert_equal(leaves, memory, exact=False)
+        memory = jax.jit(jax.vmap(memory))(keys)
     else:
         assert found.keys() == {"policy.stablehlo"}
-        leaves = memory = (np.tile(memory, (size, 1)),)
-        memory = memory[0]
-    expected = jax.vmap(act)(memory, jnp.asarray(seen))
-    assert_equal(found["policy.stablehlo"].call(*leaves, seen), expected, exact=False)
+        memory = np.tile(memory, (64, 1))
+    leaves = raw(memory)
+    expected = raw(jax.jit(jax.vmap(act))(memory, seen))
+    for size in (1, 3, 64):
+        first = [leaf[:size] for leaf in leaves]
+        if name == "linen":
+            start = found["initial_state.stablehlo"].call(jax.random.key_data(keys[:size]))
+            assert_equal(start, first, exact=False)
+        ours = found["policy.stablehlo"].call(*first, seen[:size])
+        assert_equal(ours, [leaf[:size] for leaf in expected], exact=False)
 
 
 @pytest.mark.parametrize("name", ["gru", "linen"])
@@ -135,7 +144,7 @@ def test_it_is_jitted_vmapped_and_scanned(name, left):
     keys = jax.random.split(KEY, (2, 3))
     found = jax.jit(jax.vmap(jax.vmap(episode)))(keys, many)
     assert found.shape == (2, 3, 4, A)
-    for i, j in np.ndindex(2, 3):
+    for i, j in ((0, 0), (1, 2)):
         loaded.reset(keys[i, j])
         expected = np.stack([loaded.act(x) for x in many[i, j]])
         np.testing.assert_allclose(found[i, j], expected, rtol=1e-5, atol=1e-6)
@@ -190,10 +199,11 @@ def test_the_lines_of_numpy_in_the_docs(left, tmp_path, monkeypatch):
     act, memory = acts(problem, result)
     loaded = jaxes.load_policy(path)
     assert np.abs(observations(500)).max() > 1e4
-    for observation in observations(500):
-        ours = names["act"](observation)
-        np.testing.assert_allclose(ours, loaded.apply((), observation)[0], atol=1e-5)
-        np.testing.assert_allclose(ours, act(memory, observation)[0], atol=1e-5)
+    seen = observations(500)
+    ours = [names["act"](observation) for observation in seen]
+    for theirs in (loaded.apply, act):
+        expected, _ = jax.vmap(theirs, in_axes=(None, 0))(memory, seen)
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
 
 
 WITHOUT_JAXES = """

@@ -119,12 +119,11 @@ def _leaves_of(memory: Any) -> list[Array]:
 
 def _tree_like(memory: Any, leaves: list[Array]) -> Any:
     """The memory of these leaves."""
-    before, structure = jax.tree.flatten(memory)
-    pairs = zip(leaves, before, strict=True)
-    return structure.unflatten(
-        jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
-        for x, like in pairs
-    )
+    whole = [
+        jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like)) if _is_key(like) else leaf
+        for leaf, like in zip(leaves, jax.tree.leaves(memory), strict=True)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(memory), whole)
 
 
 def _is_key(leaf: Array) -> bool:

@@ -70,7 +70,9 @@ def evaluate_policy(
         num_episodes=num_episodes,
         seed=seed,
     )
-    of_training = {name: math.nan if told[name] is None else told[name] for name in OF_TRAINING}
+    of_training: dict[str, Any] = {
+        name: math.nan if told[name] is None else told[name] for name in OF_TRAINING
+    }
     return result._replace(**of_training)
 
 
