@@ -32,14 +32,15 @@ def run(options: argparse.Namespace, console: Console) -> None:
     from jaxes.report.layout import fitted
     from jaxes.report.page import check_output, page_of, to_film  # matplotlib takes a second
     from jaxes.report.runs import read
-    from jaxes.report.tables import rank, ranking
+    from jaxes.report.tables import label, rank, ranking
 
     paths = options.runs
     sweep = read(paths)
     output = options.output or (paths[0] if len(paths) == 1 else Path()) / "report.html"
     check_output(output, paths)
     ranked = rank(sweep)
-    console.print(fitted(ranking(sweep, ranked), console.width))
+    labels = [label(row.values) for row in ranked]
+    console.print(fitted(ranking(sweep, ranked), console.width, labels))
     films = []
     if not options.no_films:
         say(console, "filming ...")

@@ -59,10 +59,12 @@ def sweep(
         return
     from jaxes.report.layout import fitted
     from jaxes.report.runs import read_sweep
-    from jaxes.report.tables import rank, ranking
+    from jaxes.report.tables import label, rank, ranking
 
     finished = read_sweep(run_dir)
-    console.print(fitted(ranking(finished, rank(finished)), console.width))
+    ranked = rank(finished)
+    labels = [label(row.values) for row in ranked]
+    console.print(fitted(ranking(finished, ranked), console.width, labels))
     quoted = shlex.quote(str(run_dir))
     say(
         console,

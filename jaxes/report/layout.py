@@ -6,16 +6,22 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from jaxes.report.tables import NOTHING, Column
+from jaxes.report.tables import Column
 
 AROUND = 3  # of a column: a space on both sides, and a line
 
 
-def fitted(columns: Sequence[Column], width: int) -> Table:
-    """A table of whole words in `width` characters: details are left out until it fits, from the
-    last one on, which its caption says; if it does not even then, the fields share a column."""
-    some = list(_ways(columns))
-    shown = next((way for way in some if width >= _least(way)), some[-1])
+def fitted(columns: Sequence[Column], width: int, labels: Sequence[str] = ()) -> Table:
+    """A table of whole words in `width` characters. Where it does not fit, details are left out,
+    from the last one on, which its caption says.
+
+    Args:
+      columns: of the table.
+      width: of the terminal.
+      labels: of its lines; they take the place of the fields where it does not even fit then.
+    """
+    ways = list(_ways(columns, labels))
+    shown = next((way for way in ways if width >= _least(way)), ways[-1])
     spare = width - _least(shown)
     left_out = [c.name for c in columns if c.kind == "detail" and c not in shown]
     table = Table(caption=f"left out for width: {', '.join(left_out)}" if left_out else None)
@@ -30,27 +36,15 @@ def fitted(columns: Sequence[Column], width: int) -> Table:
     return table
 
 
-def _ways(columns: Sequence[Column]) -> Iterator[list[Column]]:
+def _ways(columns: Sequence[Column], labels: Sequence[str]) -> Iterator[list[Column]]:
     """From all columns to the fewest."""
-    for some in (columns, _with_shared_fields(columns)):
+    others = [column for column in columns if column.kind != "field"]
+    labeled = [[Column("configuration", list(labels), "text"), *others]] if any(labels) else []
+    for some in (columns, *labeled):
         details = [column for column in some if column.kind == "detail"]
         for count in range(len(details), -1, -1):
             out = details[count:]
             yield [column for column in some if column not in out]
-
-
-def _with_shared_fields(columns: Sequence[Column]) -> list[Column]:
-    """The fields as one column of text, which may be wrapped."""
-    fields = [column for column in columns if column.kind == "field"]
-    lines = zip(*(column.cells for column in fields), strict=True)
-    said = [
-        " ".join(
-            f"{c.name}={cell}" for c, cell in zip(fields, line, strict=True) if cell != NOTHING
-        )
-        for line in lines
-    ]
-    shared = [Column("configuration", said, "text")] if fields else []
-    return shared + [column for column in columns if column.kind != "field"]
 
 
 def _least(columns: Sequence[Column]) -> int:

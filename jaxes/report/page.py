@@ -39,7 +39,7 @@ def page_of(
         paths=[str(path) for path in paths],
         films=films,
         pictures=pictures(sweep, ranked),
-        ranking=ranking(sweep, ranked),
+        ranking=sorted(ranking(sweep, ranked), key=lambda column: column.kind != "result"),
         runs=all_runs(sweep),
         differences=[] if sweep.fields == sweep.differences else differences(sweep),
         configs=_configs(paths, sweep, ranked),
@@ -120,7 +120,7 @@ def _best(ranked: Sequence[Ranked]) -> str:
     best = ranked[0]
     if not is_finite(best.iqm):
         return "no return: nothing was tested without divergence"
-    interval = f" ({number(best.low)} to {number(best.high)})" if is_finite(best.low) else ""
+    interval = f" (95 %: {number(best.low)} to {number(best.high)})" if is_finite(best.low) else ""
     zero = f"; zero policy {number(best.zero_policy)}" if is_finite(best.zero_policy) else ""
     whose = f" with {label(best.values)}" if best.values else ""
     return f"best return {number(best.iqm)}{interval}{whose}{zero}"
@@ -131,7 +131,7 @@ def _configs(
 ) -> list[tuple[str, str]]:
     """Names and texts of the configs: of a sweep and its best run, or of each configuration."""
     whole = [path / "config.yaml" for path in paths if is_sweep(path)]
-    files = {f"the sweep {path.parent.name}": path for path in whole}
+    files = {f"{path.resolve().parent.name}, the whole sweep": path for path in whole}
     for row in ranked[: 1 if files else MOST_CONFIGS]:
         best = best_of(sweep, row)
         name = label(row.values) or best["run_dir"].resolve().name

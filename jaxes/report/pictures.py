@@ -30,13 +30,18 @@ LOOKS = [(color, "") for color in FIRST] + [(color, "7 2 2 2") for color in SECO
 COLORS = "viridis"  # of returns
 ZERO = ("#777777", "3 3")  # the zero policy's
 MOST_CURVES = len(LOOKS)
+MOST_BANDS = 4  # more hide each other
 FEW_POINTS = 15  # are marked one by one
 MOST_TICKS, MOST_NUMBERS = 12, 64  # of an axis; cells of a heat map that say their number
-SIZE = (6.2, 3.9)  # inches
+SIZE = (5.4, 3.5)  # inches
+NOTE = (
+    "Interquartile mean over seeds and its 95 % bootstrap interval, as far as all seeds were "
+    "tested; of a single seed, the mean over test episodes and its 95 % interval."
+)
 STYLE: Any = {
     "svg.fonttype": "none",  # text is text, in the page's font
     "text.parse_math": False,  # or a $ in a name would be taken for mathematics
-    "font.size": 11,
+    "font.size": 10.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.formatter.useoffset": False,
@@ -84,13 +89,13 @@ def learning_curves(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
     unit = unit_of([rows for runs in seeds for rows in runs])
     figure, axes = _empty()
     entries = [Entry(_name(row), *look) for row, look in zip(best, LOOKS, strict=False)]
-    for entry, runs in zip(entries, seeds, strict=True):
-        _draw(axes, curve_of(runs, "test/return_mean", unit), entry)
+    for i, (entry, runs) in enumerate(zip(entries, seeds, strict=True)):
+        _draw(axes, curve_of(runs, "test/return_mean", unit), entry, i < MOST_BANDS)
     if len(best) == 1 or unit == "trial":
         name = "trials" if unit == "trial" else "population, in episodes of its own"
         thin = [Entry(name, entry.color, entry.dashes, 0.8) for entry in entries]
         for entry, runs in zip(thin, seeds, strict=True):
-            _draw(axes, curve_of(runs, "return/mean", unit), entry)
+            _draw(axes, curve_of(runs, "return/mean", unit), entry, False)
         entries += thin[:1]
     zeros = {number(row.zero_policy): row.zero_policy for row in best}
     for said, zero in zeros.items():
@@ -104,8 +109,7 @@ def learning_curves(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
     return Picture(
         title="Learning curves",
         svg=_svg(figure, "curves"),
-        note="Interquartile mean over seeds and its 95 % bootstrap interval, as far as all seeds "
-        "were tested; of a single seed, the mean over test episodes and its 95 % interval.",
+        note=NOTE + f" Bands are of the best {MOST_BANDS}." * (len(best) > MOST_BANDS),
         legend=tuple(entries),
         hidden=tuple(label(row.values) for row in ranked[MOST_CURVES:]),
     )
@@ -116,10 +120,10 @@ def _name(row: Ranked) -> str:
     return (label(row.values) or "mean policy") + seeds
 
 
-def _draw(axes: Axes, curve: Curve, entry: Entry) -> None:
+def _draw(axes: Axes, curve: Curve, entry: Entry, band: bool) -> None:
     few = "o" if len(curve.x) < FEW_POINTS else ""
     axes.plot(curve.x, curve.middle, marker=few, markersize=2 * entry.width, **_stroke(entry))
-    if entry.width > 1:
+    if band:
         axes.fill_between(curve.x, curve.low, curve.high, color=entry.color, alpha=0.15, lw=0)
 
 

@@ -99,6 +99,7 @@ class Column(NamedTuple):
 def ranking(sweep: Sweep, ranked: Sequence[Ranked]) -> list[Column]:
     """A line a configuration; columns in which nothing is known are left out."""
     played = ranked if any(row.episode_length > 0 for row in ranked) else []
+    seeded = ranked if any(row.num_seeds > 1 for row in ranked) else []
     measures = dict.fromkeys(
         name for row in ranked for name in row.measures if name != "alive_reward"
     )
@@ -106,9 +107,9 @@ def ranking(sweep: Sweep, ranked: Sequence[Ranked]) -> list[Column]:
         *_of_fields(sweep.fields, [row.values for row in ranked]),
         Column("return (IQM)", [number(row.iqm) for row in ranked], "result"),
         Column("95 % interval", [_interval(row) for row in ranked], "result"),
-        Column("seeds", [str(row.num_seeds) for row in ranked], "detail"),
+        Column("seeds", [str(row.num_seeds) for row in seeded], "detail"),
         Column("zero policy", [number(row.zero_policy) for row in played], "detail"),
-        Column("best", [number(row.best) for row in ranked], "detail"),
+        Column("best", [number(row.best) for row in seeded], "detail"),
         Column("steps", [number(row.episode_length) for row in played], "detail"),
         *(
             Column(name, [number(row.measures.get(name)) for row in ranked], "detail")
@@ -124,19 +125,19 @@ def all_runs(sweep: Sweep) -> list[Column]:
     rows = sweep.rows
     names = names_of([row["run_dir"] for row in rows])
     played = rows if any(row["env_steps"] for row in rows) else []
-    speeds = [row["env_steps"] / row["seconds"] if row["seconds"] else None for row in played]
+    speeds = [row["env_steps"] / row["seconds"] if row["seconds"] else 0 for row in played]
     return _known(
         [
             Column("run", names, "field"),
-            *_of_fields(sweep.fields, rows),
+            Column("return ± 95 %", [_with_error(row) for row in rows], "result"),
+            *_of_fields([field for field in sweep.fields if field != "run"], rows),
             Column("seed", [str(row["seed"]) for row in rows], "result"),
             Column("status", [row["status"] for row in rows], "text"),
             Column("generations", [number(row["generation"]) for row in rows], "result"),
-            Column("return", [_with_error(row) for row in rows], "result"),
             Column("best test", [number(row.get("best_return")) for row in rows], "result"),
             Column("steps", [f"{row['env_steps']:,}" for row in played], "result"),
             Column("seconds", [number(row["seconds"]) for row in rows], "result"),
-            Column("steps/s", [number(speed) for speed in speeds], "result"),
+            Column("steps/s", [f"{speed:,.0f}" for speed in speeds], "result"),
         ]
     )
 

@@ -93,7 +93,7 @@ def test_a_page_holds_each_trial_and_value_of_a_sweep(finished, tmp_path):
 
 def test_returns_of_configurations_stand_beside_each_other(sweep):
     page = page_of(sweep, output=sweep / "report.html")
-    assert "best return 4 (3 to 5) with cem; zero policy 0.25" in page.words
+    assert "best return 4 (95 %: 3 to 5) with cem; zero policy 0.25" in page.words
     assert "cem (2 seeds)" in page.words
     assert "openai_es, rate=0.125 (2 seeds)" in page.words
     assert "zero policy: 0.25" in page.words
@@ -125,7 +125,7 @@ def test_a_run_alone_shows_its_population_and_what_its_run_json_says(tmp_path):
     assert "mean policy" in page.words
     assert "population, in episodes of its own" in page.words
     assert {"started", "noon", "jaxes", "0.1.0"} < set(page.words)
-    assert {"3 ± 1", "3,000", "1.5", "2,000.0", "unfinished"} < set(page.words)
+    assert {"3 ± 1", "3,000", "1.5", "2,000", "unfinished"} < set(page.words)
 
 
 def test_runs_that_differ_by_their_seeds_are_one_curve(tmp_path):

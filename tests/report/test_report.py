@@ -9,6 +9,7 @@ from written_runs import write_sweep
 from jaxes.report.layout import fitted
 from jaxes.report.runs import read_sweep
 from jaxes.report.tables import label, rank, ranking, short_names
+from jaxes.report.tables import text as text_of
 
 
 def test_report_ranks_by_the_interquartile_mean(finished):
@@ -38,7 +39,8 @@ def printed(path, width):
     sweep = read_sweep(path)
     console = Console(width=width)
     with console.capture() as captured:
-        console.print(fitted(ranking(sweep, rank(sweep)), width))
+        labels = [label(row.values) for row in rank(sweep)]
+        console.print(fitted(ranking(sweep, rank(sweep)), width, labels))
     return captured.get()
 
 
@@ -64,10 +66,13 @@ def test_a_terminal_breaks_no_word_and_has_no_empty_column(width, wide, finished
         words = set(text.replace("│", " ").replace("┃", " ").split())
         for row in ranked:
             for field, value in row.values.items():
-                said = (
-                    "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
-                )
-                assert said in words or f"{short_names(sweep.fields)[field]}={said}" in words
+                said, short = text_of(value), short_names(sweep.fields)[field]
+                assert value is None or words & {
+                    said,
+                    f"{said},",
+                    f"{short}={said}",
+                    f"{short}={said},",
+                }
         assert "remarks" not in words
         for column in ranking(sweep, ranked):
             assert set(column.cells) - {"", "-"}
