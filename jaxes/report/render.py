@@ -155,7 +155,7 @@ def film(
     view.check()
     check_count("episode_length", episode_length)
     actor = Actor(
-        start=partial(initial_state, policy),  # type: ignore[arg-type]
+        start=partial(initial_state, policy),
         act=lambda key, memory, env_state, observation: policy.apply(memory, observation),
     )
     return _filmed(environment, actor, key, episode_length, view)

@@ -127,7 +127,7 @@ def noting_the_end(run_dir: Path) -> Iterator[dict[str, Any]]:
     Yields:
       What is noted where nothing is raised: `reason`, and `result`.
     """
-    end = {"reason": "done", "result": None}
+    end: dict[str, Any] = {"reason": "done", "result": None}
     try:
         yield end
     except KeyboardInterrupt:
