@@ -107,7 +107,7 @@ def ranking(sweep: Sweep, ranked: Sequence[Ranked]) -> list[Column]:
         *_of_fields(sweep.fields, [row.values for row in ranked]),
         Column("return (IQM)", [number(row.iqm) for row in ranked], "result"),
         Column("95 % interval", [_interval(row) for row in ranked], "result"),
-        Column("seeds", [str(row.num_seeds) for row in seeded], "detail"),
+        Column("seeds", [str(row.num_seeds) for row in ranked], "detail"),
         Column("zero policy", [number(row.zero_policy) for row in played], "detail"),
         Column("best", [number(row.best) for row in seeded], "detail"),
         Column("steps", [number(row.episode_length) for row in played], "detail"),

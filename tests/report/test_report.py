@@ -80,6 +80,6 @@ def test_a_terminal_breaks_no_word_and_has_no_empty_column(width, wide, finished
 
 def test_what_a_narrow_terminal_leaves_out_is_said(wide):
     assert "left out for width: zero policy, best, steps" in printed(wide, 70)
-    shown = printed(wide, 300)
+    shown = printed(wide, 400)
     assert "left out" not in shown
     assert "zero policy" in shown
