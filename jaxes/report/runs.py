@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxes.config import files
-from jaxes.sweeps.table import MEASURE, is_swept, read_table
+from jaxes.sweeps.table import COLUMNS, MEASURE, is_swept, read_table
 from jaxes.training.followed import Followed
 from jaxes.training.identity import read_run
 from jaxes.training.metrics import Row, read_rows
@@ -137,7 +137,8 @@ def side_by_side(paths: Sequence[Path]) -> Sweep:
 
 
 def came_to(followed: Followed, training: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run has come to by its last test, as a row of a sweep's table; it is read for it.
+    """What a run has come to, as a row of a sweep's table: in fresh episodes, once it has ended, or
+    in its last test. It is read for it.
 
     Args:
       followed: the run.
@@ -146,7 +147,8 @@ def came_to(followed: Followed, training: Mapping[str, Any]) -> dict[str, Any]:
     followed.read()
     run = followed.run
     tested = run.tests[-1] if run.tests else {}
-    return {
+    ended = read_run(followed.path).get("result")
+    so_far = {
         "trial": run.trial.index,
         "seed": run.trial.seed,
         **run.trial.values,
@@ -154,11 +156,20 @@ def came_to(followed: Followed, training: Mapping[str, Any]) -> dict[str, Any]:
         "generation": followed.generation,
         "score": run.score() if run.tests else math.nan,
         "best_return": max(filter(is_finite, map(score_of, run.tests)), default=None),
-        "zero_policy_return": read_run(followed.path).get("zero_policy_return"),
+        "zero_policy_return": None,
         "env_steps": run.env_steps,
         "seconds": run.seconds,
         **{COLUMN_OF.get(name, name): tested[name] for name in tested if name.startswith(MEASURE)},
     }
+    return so_far | ({} if ended is None else _columns(ended))
+
+
+def _columns(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What `run.json` says of a run that has ended, null for what is not finite."""
+    columns = {name: result[name] for name in COLUMNS if name in result and name != "trial"}
+    score = columns.get("score")
+    measures = {f"{MEASURE}{name}": value for name, value in result.get("measures", {}).items()}
+    return columns | measures | {"score": -math.inf if score is None else score}
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:

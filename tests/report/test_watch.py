@@ -15,7 +15,7 @@ from jaxes.training.directory import locked
 
 
 def test_a_look_takes_up_what_a_run_has_grown_by(tmp_path):
-    path = write_run(tmp_path / "run", zero_policy_return=0.25)
+    path = write_run(tmp_path / "run", result={"zero_policy_return": 0.25})
     watched = Watched(path)
     told, trials, new, can_go_on = watched.look()
     assert (told["generation"], told["last row"]) == ("0/10", "none yet")

@@ -25,7 +25,13 @@ def pendulum(policy=None, **settings):
 def run(tmp_path_factory):
     """A run with checkpoints of generations 1, 2 and 3."""
     path = tmp_path_factory.mktemp("runs") / "run"
-    settings = {"num_generations": 3, "checkpoint_every": 1, "test_every": 1, "seed": 5}
+    settings = {
+        "num_generations": 3,
+        "checkpoint_every": 1,
+        "keep_checkpoints": "all",
+        "test_every": 1,
+        "seed": 5,
+    }
     result = jaxes.train(pendulum(), jaxes.snes(4, sigma=2.0), run_dir=path, **settings)
     return path, result
 
