@@ -340,7 +340,8 @@ def file(folder: Path, seed: int) -> Row:
     copy = shutil.copytree(small_run(folder), folder / f"files-{seed}")
     names = ["run.json", "config.yaml", "metrics.jsonl"]
     path = copy / rng.choice(names)
-    kind, command = harmed(path, copy / rng.choice(names), rng), rng.choice(["resume", "evaluate"])
+    other = copy / rng.choice([name for name in names if name != path.name])
+    kind, command = harmed(path, other, rng), rng.choice(["resume", "evaluate"])
     found = {"kind": kind, "file": path.name, "command": command, "failed": None}
     try:
         code, said = called(command, str(copy))
