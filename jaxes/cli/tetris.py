@@ -27,7 +27,9 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     score.add_argument("--max-pieces", type=int, help="cut games after so many; default: never")
     play = subcommands.add_parser("play", help="watch one game, or film it")
     play.add_argument("--pieces", type=int, default=SHOWN, help=f"to show; default: {SHOWN}")
-    play.add_argument("--speed", type=float, default=10.0, help="pieces a second; default: 10")
+    play.add_argument(
+        "--speed", type=float, default=10.0, help="pieces a second, 0.1 to 50; default: 10"
+    )
     play.add_argument("--output", type=Path, metavar="FILE", help="an .mp4 or .gif of it")
     for each, run_it in ((score, _score), (play, _play)):
         each.set_defaults(tetris=run_it)

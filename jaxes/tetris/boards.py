@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import check, check_count
+from jaxes.checks import check
 from jaxes.tetris.pieces import CELLS
 
 WALL = np.uint32(0xFFFFFFFF)  # a column that is full, floor included
@@ -50,10 +50,12 @@ class Board:
 
 def check_size(height: int, width: int, *fields: str) -> None:
     """Raises a ValueError for a board on which a piece or its bits have no room."""
-    why = ", so that pieces fit and a column fits a word"
     bounds = ((height, MAX_HEIGHT), (width, MAX_WIDTH))
     for field, (size, most) in zip(fields or ("height", "width"), bounds, strict=True):
-        check_count(field, size, minimum=MIN_SIZE, maximum=most, why=why)
+        why = f" and at most {most}, so that pieces fit and a column fits a word"
+        whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
+        held = whole and MIN_SIZE <= size <= most
+        check(field, size, held, f"a whole number of at least {MIN_SIZE}{why}")
 
 
 def board(rows: str | Sequence[str], height: int = 20) -> Board:
@@ -78,8 +80,7 @@ def board(rows: str | Sequence[str], height: int = 20) -> Board:
     check("rows", rows, drawn, "strings of X and .")
     check("rows", rows, len({len(line) for line in lines}) == 1, "rows of one length")
     check_size(height, len(lines[0]))
-    allowed = f"at most the height of {height} rows"
-    check("rows", f"{len(lines)} rows", len(lines) <= height, allowed)
+    check("number of rows", len(lines), len(lines) <= height, f"at most the height, {height}")
     cells = np.array([[mark == "X" for mark in line] for line in lines]).T
     bits = cells @ (2 << np.arange(len(lines), dtype=np.uint32))
     return Board(jnp.asarray(bits + 1, jnp.uint32), height)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import check, check_name, failing, is_array, show
+from jaxes.checks import check, check_name, failing, is_array, is_number, show
 from jaxes.tetris.boards import Board, check_size
 from jaxes.tetris.feature import FEATURES, PLACEMENT, SETS, Placement, measure, total
 
@@ -134,6 +134,9 @@ def features(
         needs = f"a jaxes.tetris.Placement, for {', '.join(of_placement)}"
         check("placement", placement, not of_placement, needs)
         placement = Placement(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
+    made = isinstance(placement, Placement) and all(np.shape(x) == () for x in placement)
+    made = made and all(is_number(x) for x in placement)
+    check("placement", placement, made, "a jaxes.tetris.Placement of three numbers")
     if callable(controller.features):
         return jnp.asarray(controller.features(board, placement), jnp.float32)
     values = measure(controller.features, list(board.columns), board.height, placement)

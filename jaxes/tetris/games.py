@@ -74,7 +74,7 @@ def score(
     check_count("num_games", num_games, maximum=MAX_GAMES)
     check_count("max_pieces", most, maximum=MAX_PIECES)
     check_seed("seed", seed)
-    play = player(checked("controller", controller), num_games, most)
+    play = player(checked("controller's weights", controller), num_games, most)
     key = parallel.place(jax.random.key(seed))
     program = jax.jit(play).lower(key).compile()
     started = time.monotonic()

@@ -1,8 +1,11 @@
 """Controllers by name, as published, and those in files."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from jaxes.checks import check, check_name
 from jaxes.tetris.controller import Controller
@@ -35,7 +38,7 @@ def published(name: str, height: int = 20, width: int = 10) -> Weighted:
     Raises:
       ValueError: an unknown name, or a board that it cannot play on.
     """
-    check_name("weights", name, PUBLISHED)
+    check_name("name", name, PUBLISHED)
     features, weights = PUBLISHED[name]
     return Weighted(Controller.of(features, height, width), weights)
 
@@ -44,12 +47,13 @@ def read(path: str | Path, height: int = 20, width: int = 10) -> Weighted:
     """The controller in a JSON file: `{"features": SET or [names...], "weights": [...]}`.
 
     Raises:
-      ValueError: the file is no such thing, or not as many weights as features.
-      OSError: it cannot be read.
+      ValueError: it cannot be read, is no such thing, or has not as many weights as features.
     """
     field = f"weights: {path}"
     try:
         data = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise ValueError(f"{field} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ValueError(f"{field} is no JSON: {error}") from error
     form = 'of the form {"features": SET or [names...], "weights": [...]}'
@@ -69,15 +73,19 @@ def checked(field: str, controller: Any) -> Weighted:
     """The same.
 
     Raises:
-      ValueError: it is no `Weighted`, has not as many weights as features, or one beyond
-        `MAX_WEIGHT`.
+      ValueError: it is no `Weighted` on a board that there is, has not as many weights as features,
+        or one that is no number within `MAX_WEIGHT`.
     """
-    made = isinstance(controller, Weighted)
+    made = isinstance(controller, Weighted) and isinstance(controller.controller, Controller)
     check(field, controller, made, "a jaxes.tetris.Weighted, as jaxes.tetris.published makes")
     judged, weights = controller
+    Controller.of(judged.features, judged.height, judged.width)  # it may have been made directly
     sizes = ", ".join(f"{size} of {name}" for name, size in judged.sizes.items())
-    allowed = f"{judged.num_weights}: {sizes}"
-    check(field, f"{len(weights)} numbers", len(weights) == judged.num_weights, allowed)
+    allowed = f"{judged.num_weights} numbers: {sizes}"
+    several = isinstance(weights, Sequence | np.ndarray) and len(weights) == judged.num_weights
+    check(field, weights, several, allowed)
     for weight in weights:
-        check(field, weight, abs(weight) <= MAX_WEIGHT, f"at most {MAX_WEIGHT:g} in size")
+        number = isinstance(weight, int | float | np.number)
+        held = number and abs(weight) <= MAX_WEIGHT
+        check(field, weight, held, f"numbers, finite and at most {MAX_WEIGHT:g} in size")
     return controller

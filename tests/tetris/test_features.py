@@ -84,14 +84,44 @@ def test_a_function_is_a_feature_too():
     np.testing.assert_array_equal(tetris.features(board, full_cells), [4, 2])
 
 
+FLAT = tetris.board(["XX.X", "X..."], height=5)
+
+
+def made_directly(names=("holes",), height=10, weights=(1.0,)):
+    return tetris.Weighted(tetris.Controller(names, height, 10), weights)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: tetris.board(["XO.."]), "rows must be strings of X and ."),
         (lambda: tetris.board(["XX..", "X"]), "rows must be rows of one length"),
-        (lambda: tetris.board(["X..."] * 6, height=5), "rows must be at most the height of 5"),
+        (
+            lambda: tetris.board(["X..."] * 6, height=5),
+            "number of rows must be at most the height, 5, got 6",
+        ),
         (lambda: tetris.board(["X.."]), "width must be a whole number of at least 4"),
-        (lambda: tetris.Controller.of("du", 3, 10), "height must be .* at least 4"),
+        (lambda: tetris.Controller.of("du", 3, 10), "height must be .* at least 4 and at most 26"),
+        (
+            lambda: tetris.features(FLAT, "dt", (1, 2, 3)),
+            "placement must be a jaxes.tetris.Placement",
+        ),
+        (
+            lambda: tetris.features(FLAT, "dt", tetris.Placement(np.ones(3), 1, 2)),
+            "placement must be a jaxes.tetris.Placement of three numbers",
+        ),
+        (lambda: tetris.read("nowhere.json"), "weights: nowhere.json cannot be read: No such file"),
+        (lambda: tetris.score(made_directly(height=3), 2), "height must be .* at least 4"),
+        (lambda: tetris.score(made_directly(names=("nope",)), 2), "features must be one of"),
+        (
+            lambda: tetris.score(made_directly(weights=("a",)), 2),
+            "controller's weights must be num",
+        ),
+        (lambda: tetris.score(made_directly(weights=(np.nan,)), 2), "finite and at most 1e.30 in"),
+        (
+            lambda: tetris.score(made_directly(weights=(1.0, 2.0)), 2),
+            "must be 1 numbers: 1 of holes",
+        ),
         (lambda: tetris.Controller.of("du", 27, 10), "height must be .* at most 26"),
         (lambda: tetris.Controller.of("dx", 20, 10), "features must be .*du.*got 'dx'"),
         (lambda: tetris.Controller.of(("holes", "hole"), 20, 10), "got 'hole'"),
@@ -99,7 +129,7 @@ def test_a_function_is_a_feature_too():
         (lambda: tetris.Controller.of((), 20, 10), "features must be a set, names"),
         (lambda: tetris.Controller.of(lambda board, p: 1 / 0, 20, 10), "features fails: Zero"),
         (lambda: tetris.Controller.of(lambda board, p: (), 20, 10), "features must be a function"),
-        (lambda: tetris.published("du20"), "weights must be .*got 'du20'"),
+        (lambda: tetris.published("du20"), "name must be .*got 'du20'"),
         (lambda: tetris.features("XX..", "du"), "board must be made by jaxes.tetris.board"),
     ],
 )
@@ -114,7 +144,7 @@ def test_bad_input_is_one_clear_line(make, said):
     [
         ("[1, 2]", "must be of the form"),
         ("{", "is no JSON"),
-        ('{"features": "du", "weights": [1]}', "weights must be 8: 1 of landing_height"),
+        ('{"features": "du", "weights": [1]}', "weights must be 8 numbers: 1 of landing_height"),
         ('{"features": "du", "weights": [1, 2, 3, 4, 5, 6, 7, NaN]}', "at most 1e.30 in size"),
         ('{"features": 3, "weights": [1]}', "a set, or names"),
         ('{"features": ["holes", 2], "weights": [1, 1]}', "got 2"),
