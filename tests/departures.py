@@ -1,5 +1,7 @@
 """Policies of many kinds as runs would end with them, without a run."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,6 +79,10 @@ OWN = {
 }
 
 
+class Strategy(NamedTuple):
+    mean: np.ndarray
+
+
 def search(factory, environment=None, **settings):
     settings = {"episode_length": 6, "num_test_episodes": 5} | settings
     return jaxes.problems.policy_search(environment or world(), factory, **settings)
@@ -84,15 +90,15 @@ def search(factory, environment=None, **settings):
 
 def ended(problem):
     """The result of a run that was never made: parameters and statistics are drawn."""
-    state = jaxes.init(KEY, jaxes.snes(4), problem)
-    mean = jax.random.normal(KEY, state.strategy.mean.shape)
-    strategy = state.strategy._replace(mean=mean)
-    state = state._replace(strategy=strategy, generation=jnp.int32(7))
-    if state.problem.observations is not None:
+    size = jax.eval_shape(problem.initial_mean, KEY).size
+    mean = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    problem_state = problem.init(KEY)
+    if problem_state.observations is not None:
         statistics = ObservationStatistics(
             jnp.float32(50), jnp.arange(O, dtype=jnp.float32), 50 * jnp.array([0.25, 1.0, 4.0])
         )
-        state = state._replace(problem=state.problem._replace(observations=statistics))
+        problem_state = problem_state._replace(observations=statistics)
+    state = jaxes.TrainState(jnp.int32(7), Strategy(mean), problem_state)
     zeros = np.zeros(3, bool)
     tests = jaxes.Tests(np.float32([1, 2, 3]), np.int32([6, 6, 6]), zeros, zeros)
     hparams = jaxes.TrainHParams(jaxes.snes(4).hparams, problem.hparams)
