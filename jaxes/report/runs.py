@@ -94,12 +94,14 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def follow_trials(path: Path) -> list[Followed]:
-    """The trials of a sweep, with the values of all that is swept, not read yet."""
+    """The trials of a sweep, with the values of the fields in which they differ, not read yet."""
     trials = read_run(path)["identity"]["sweep"]
     swept = dict.fromkeys(name for _, values in trials for name in values)
+    rows = [{name: values.get(name) for name in swept} for _, values in trials]
+    fields = _differing(rows, list(swept))
     return [
-        Followed(_trial_dir(path, i), i, seed, {name: values.get(name) for name in swept})
-        for i, (seed, values) in enumerate(trials)
+        Followed(_trial_dir(path, i), i, seed, {name: row[name] for name in fields})
+        for i, ((seed, _), row) in enumerate(zip(trials, rows, strict=True))
     ]
 
 

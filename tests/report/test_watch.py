@@ -75,7 +75,8 @@ SWEEP = [
     ],
 )
 def test_a_sweep_tells_who_leads_and_how_many_go_on(tmp_path, halving, going):
-    path = write_sweep(tmp_path / "sweep", SWEEP, finished=False, halving=halving)
+    trials = [(values | {"same": 7}, seed, tests) for values, seed, tests in SWEEP]
+    path = write_sweep(tmp_path / "sweep", trials, finished=False, halving=halving)
     told, trials, _, can_go_on = Watched(path).look()
     assert told["generation"] == "4/10"
     assert told["leader"] == "trial 5 (sigma=0.3)"

@@ -161,7 +161,7 @@ def test_the_command_line_plans_resumes_and_reports(tmp_path, capsys):
     assert (evaluated["num_test_episodes"], evaluated["generation"]) == (5, 2)
     assert evaluated["return_mean"] != evaluated["zero_policy_return"]
     assert main(["report", run_dir, "--no-films"]) == 0
-    assert "planning with cem" in (tmp_path / "run" / "report.html").read_text()
+    assert "planning with snes" in (tmp_path / "run" / "report.html").read_text()
     resolved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert resolved["planner"]["objective"] == {"name": "sum_of_rewards", "discount": 1.0}
     assert resolved["model"]["name"] == "true_model"
