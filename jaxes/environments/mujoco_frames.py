@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +69,10 @@ def _draw(folder: Path, width: int, height: int) -> None:
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
     model.vis.headlight.ambient[:], model.vis.headlight.diffuse[:] = LIGHT
     bare = int(mujoco.mjtTexture.mjTEXTURE_SKYBOX) not in model.tex_type
-    states, data = dict(np.load(folder / STATES)), mujoco.MjData(model)
-    camera = None
+    states = dict(np.load(folder / STATES))
     with mujoco.Renderer(model, height, width) as renderer, (folder / FRAMES).open("wb") as frames:
-        for step in range(len(states["qpos"])):
-            for name, values in states.items():
-                getattr(data, name)[:] = values[step]
-            mujoco.mj_forward(model, data)
-            camera = _camera(mujoco, model, data) if camera is None else camera
+        camera = _camera(mujoco, model, _poses(mujoco, model, states))
+        for data in _poses(mujoco, model, states):
             renderer.update_scene(data, camera)
             frame = renderer.render()
             if bare:  # what nothing covers is black
@@ -84,24 +80,40 @@ def _draw(folder: Path, width: int, height: int) -> None:
             frame.tofile(frames)
 
 
-def _camera(mujoco: Any, model: Any, data: Any) -> Any:
-    """The model's first camera that follows, else its first one, else one that sees all there is
-    but the ground: from the side, or from above where that is flat."""
+def _poses(mujoco: Any, model: Any, states: Mapping[str, np.ndarray]) -> Iterator[Any]:
+    """`mujoco.MjData` in one state after the other."""
+    data = mujoco.MjData(model)
+    for step in range(len(states["qpos"])):
+        for name, values in states.items():
+            getattr(data, name)[:] = values[step]
+        mujoco.mj_forward(model, data)
+        yield data
+
+
+def _camera(mujoco: Any, model: Any, poses: Iterator[Any]) -> Any:
+    """The model's first camera that follows, else its first one, else one that sees everything but
+    the ground all the time: from the side, or from above where that is flat."""
     modes = mujoco.mjtCamLight
     follows = np.isin(model.cam_mode, [int(modes.mjCAMLIGHT_TRACK), int(modes.mjCAMLIGHT_TRACKCOM)])
     if model.ncam:
         return int(np.argmax(follows))
-    solid = model.geom_type > int(mujoco.mjtGeom.mjGEOM_HFIELD)
-    rotation, box = data.geom_xmat[solid].reshape(-1, 3, 3), model.geom_aabb[solid]
-    middle = data.geom_xpos[solid] + np.einsum("gij,gj->gi", rotation, box[:, :3])
-    reach = np.einsum("gij,gj->gi", np.abs(rotation), box[:, 3:])
-    low, high = (middle - reach).min(axis=0), (middle + reach).max(axis=0)
+    lows, highs = zip(*(_bounds(mujoco, model, data) for data in poses), strict=True)
+    low, high = np.min(lows, axis=0), np.max(highs, axis=0)
     size = (high - low) / 2
     camera = mujoco.MjvCamera()
     camera.lookat[:] = (low + high) / 2
     camera.distance = np.linalg.norm(size) / np.sin(np.radians(model.vis.global_.fovy / 2))
     camera.azimuth, camera.elevation = 90, -75 if size[2] < size.max() / 5 else -15
     return camera
+
+
+def _bounds(mujoco: Any, model: Any, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The corners [3] of the box around everything but planes and height fields."""
+    solid = model.geom_type > int(mujoco.mjtGeom.mjGEOM_HFIELD)
+    rotation, box = data.geom_xmat[solid].reshape(-1, 3, 3), model.geom_aabb[solid]
+    middle = data.geom_xpos[solid] + np.einsum("gij,gj->gi", rotation, box[:, :3])
+    reach = np.einsum("gij,gj->gi", np.abs(rotation), box[:, 3:])
+    return (middle - reach).min(axis=0), (middle + reach).max(axis=0)
 
 
 if __name__ == "__main__":
