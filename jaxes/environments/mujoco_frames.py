@@ -30,7 +30,7 @@ def drawn(model: Any, states: Mapping[str, Any], width: int, height: int) -> np.
       height: pixels.
 
     Raises:
-      ValueError: nothing is installed that draws without a screen.
+      ValueError: nothing is installed that draws without a screen, or the states do not fit.
     """
     import mujoco
 
