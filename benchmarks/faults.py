@@ -4,17 +4,18 @@ Parts, each trial a row that is written as it comes; seeds that the output has a
 again, so that counts add up:
 
     kills        a process of `jaxes train`, `sweep` or `resume` is killed (SIGKILL) at a random
-                 instant, start-up and compilation among them, and resumed: the same bits as those
-                 of an uninterrupted one, each generation once in metrics.jsonl
+                 instant, start-up and compilation among them, or at a random row, and resumed: the
+                 same bits as those of an uninterrupted one, each generation once in metrics.jsonl
     writes       in one process, the k-th thing that a run writes fails, or is cut short and nothing
                  is written after it; then it is resumed, likewise
     checkpoints  a file of a checkpoint is flipped, cut, emptied, zeroed, deleted or another's: it
                  is noticed, or the checkpoint reads as it was
     files        run.json, config.yaml and metrics.jsonl likewise: a line, or nothing to say
+    policies     a file of a policy directory likewise: a line, or the policy acts as it did
     cost         what saving costs on hopper, and how long it holds up a generation, there and for
                  a CMA-ES state of 2,000 dimensions
 
-    python benchmarks/faults.py [--parts kills,writes,checkpoints,files,cost] [--count 50]
+    python benchmarks/faults.py [--parts kills,writes,checkpoints,files,policies,cost] [--count 50]
         [--output benchmarks/results/faults-cpu.json]
 
 `--count` is how many seeds of each part are there in the end. Exits with 1 where one fails.
@@ -147,10 +148,14 @@ def kill(folder: Path, seed: int) -> Row:
     name, instants, said = f"{kind}-{seed}", [], ""
     arguments = (COMMANDS[kind], f"{kind}.yaml", "--run-dir", name)
     for _ in range(rng.choice([1, 1, 2])):
-        instants.append(rng.uniform(0, 1.05 * seconds))
+        in_time = rng.random() < 0.5
+        instants.append(rng.uniform(0, 1.05 * seconds) if in_time else rng.randint(1, 60))
         process = start(folder, *arguments)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(instants[-1])
+        if in_time:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(instants[-1])
+        else:
+            wait_for_rows(folder / name, instants[-1], process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         if (folder / name / "run.json").exists():
@@ -161,6 +166,15 @@ def kill(folder: Path, seed: int) -> Row:
     why = said if process.returncode else difference(folder / name, uninterrupted)
     shutil.rmtree(folder / name, ignore_errors=True)
     return {"kind": kind, "instants": instants, "rows_at_the_kill": generations, "failed": why}
+
+
+def wait_for_rows(run_dir: Path, count: int, process: subprocess.Popen) -> None:
+    """Until the run, or a trial of the sweep, has written so many rows."""
+    while process.poll() is None:
+        files = run_dir.rglob("metrics.jsonl")
+        if max((path.read_bytes().count(b"\n") for path in files), default=0) >= count:
+            return
+        time.sleep(0.002)
 
 
 # Writes that fail, in one process.
@@ -354,6 +368,35 @@ def file(folder: Path, seed: int) -> Row:
     return found
 
 
+@cache
+def small_policy(folder: Path) -> Path:
+    problem = jaxes.problems.policy_search(
+        jaxes.environments.continuous_cartpole(), jaxes.policies.mlp((4,)), num_test_episodes=2
+    )
+    result = jaxes.train(problem, jaxes.cem(16), num_generations=2)
+    jaxes.export(result, folder / "policy", problem)
+    return folder / "policy"
+
+
+def policy(folder: Path, seed: int) -> Row:
+    rng = random.Random(seed)
+    whole_one = small_policy(folder)
+    copy = shutil.copytree(whole_one, folder / f"policy-{seed}")
+    path, other = rng.sample(files_of(copy), 2)
+    kind, observation = harmed(path, other, rng), np.linspace(-1, 1, 4, dtype=np.float32)
+    found = {"kind": kind, "file": path.name, "noticed": False, "failed": None}
+    try:
+        action = jaxes.load_policy(copy).act(observation)
+        same = np.array_equal(action, jaxes.load_policy(whole_one).act(observation))
+        found |= {} if same else {"failed": "acts otherwise"}
+    except ValueError as error:
+        found |= {"noticed": True} | ({"failed": str(error)} if "\n" in str(error) else {})
+    except Exception as error:
+        found |= {"failed": repr(error)}
+    shutil.rmtree(copy)
+    return found
+
+
 # What saving costs.
 
 
@@ -430,6 +473,7 @@ PARTS = {
     "writes": write,
     "checkpoints": checkpoint,
     "files": file,
+    "policies": policy,
     "cost": cost,
 }
 
