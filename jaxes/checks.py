@@ -30,6 +30,7 @@ def check_number(
     allowed: str = "a number",
 ) -> None:
     """Raises a ValueError unless `value` is a finite real number for which `ok`."""
+    check(field, "one traced by jit", not isinstance(value, jax.core.Tracer), allowed)
     if getattr(value, "shape", None) == ():
         value = value.item()  # an array of one number
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)

@@ -171,7 +171,11 @@ def make_policy(
         policy = factory(observation_size, num_outputs)
     check("policy", policy, isinstance(policy, Policy), "a function to a jaxes.policies.Policy")
 
-    return policy, check_policy(policy, observation_size, num_outputs)
+    params = check_policy(policy, observation_size, num_outputs)
+    leaves = jax.tree.leaves(params)
+    floats = len(leaves) > 0 and all(map(is_array, leaves))
+    check("policy.init", show(params), floats, "a function to parameters, arrays of floats")
+    return policy, params
 
 
 def check_policy(

@@ -23,7 +23,7 @@ def bundled() -> list[Path]:
 
 def comment(path: Path) -> str:
     """The first line of a config, which is a comment that says what it is."""
-    return path.read_text().partition("\n")[0].removeprefix("# ")
+    return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def find(name: str) -> Path:
@@ -71,7 +71,7 @@ def read(path: str | Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
       ConfigError: the file is missing or no config.
     """
     try:
-        data = yaml.load(Path(path).read_text(), _Loader)
+        data = yaml.load(Path(path).read_bytes(), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     except yaml.YAMLError as error:

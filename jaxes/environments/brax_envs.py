@@ -122,14 +122,19 @@ def _checked(options: Mapping[str, Any] | None, constructor: Callable) -> dict[s
 def _bare(env: Any, name: str) -> Environment:
     """Without auto-reset and episode wrapper; the rollout does both."""
 
+    def numbered(state: Any) -> Any:
+        """With floats where an environment may have plain numbers, booleans or integers, such as
+        hopper's `done` if it cannot become unhealthy: a state has the kinds of the first one."""
+        reward, done = (jnp.asarray(x, float) for x in (state.reward, state.done))
+        return state.replace(reward=reward, done=done)
+
     def reset(key: Array) -> tuple[Any, Array]:
-        state = env.reset(key)
+        state = numbered(env.reset(key))
         return state, state.obs
 
     def step(state: Any, action: Array) -> tuple[Any, Array, Array, Array]:
-        state = env.step(state, action)
-        # Plain numbers where they never change: hopper's `done` if it cannot become unhealthy.
-        return state, state.obs, jnp.asarray(state.reward), jnp.asarray(state.done, bool)
+        state = numbered(env.step(state, action))
+        return state, state.obs, state.reward, state.done.astype(bool)
 
     dt = getattr(env, "dt", None)  # of all that have physics; a float32
     return Environment(

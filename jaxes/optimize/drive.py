@@ -1,5 +1,6 @@
 """The impure loop of a search: its starts one after another, saved on the way, until it ends."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,15 +72,16 @@ class Drive(Interrupt):
         self.arm()
         try:
             reason = "target" if self._is_reached() else self._starts()
+            self._save()
         except BaseException as error:
             if self._seen is not None:
-                error.result = self._result("none")  # type: ignore[attr-defined]
+                with contextlib.suppress(Exception):  # of a user's own kind, which may refuse it
+                    error.result = self._result("none")  # type: ignore[attr-defined]
                 try:
                     self._save()
                 except OSError as failed:
                     error.add_note(f"the search could not be saved: {failed}")
             raise
-        self._save()
         return self._result(reason)
 
     def _result(self, reason: str) -> SearchResult:

@@ -128,12 +128,20 @@ def _pair(bounds: Any, dim: int) -> tuple[Any, Any]:
     allowed = "a pair (low, high) of numbers or arrays, or (low, high) of each coordinate"
     pair = isinstance(bounds, tuple | list) and len(bounds) == 2
     check("bounds", bounds, pair and all(bound is not None for bound in bounds), allowed)
+    # A list beside an array: a pair of SciPy's, or a bound of all coordinates?
+    kinds = {isinstance(bound, tuple | list) for bound in bounds if np.ndim(bound) > 0}
+    check("bounds", bounds, len(kinds) < 2 or not jax.tree_util.all_leaves(bounds), allowed)
     return tuple(bounds)
 
 
 def _is_pair(bound: Any) -> bool:
     two = isinstance(bound, tuple | list) and len(bound) == 2
-    return two and all(end is None or isinstance(end, int | float | np.number) for end in bound)
+    return two and all(end is None or _is_scalar(end) for end in bound)
+
+
+def _is_scalar(value: Any) -> bool:
+    """A number, or an array of no dimension."""
+    return isinstance(value, int | float | np.number) or getattr(value, "shape", None) == ()
 
 
 def _like(field: str, value: Any, mean: Any, layout: Layout) -> np.ndarray:
@@ -164,21 +172,25 @@ def as_array(mean: Any) -> Any:
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(mean))
     allowed = "known: a search cannot be a part of a jitted function, an update step can"
     check("mean", mean, not traced, allowed)
-    if isinstance(mean, list | tuple) and _is_nested(mean):
-        double = any(isinstance(number, np.float64) for number in jax.tree.leaves(mean))
-        # Rows of different lengths; and what is too large becomes infinite, and is refused.
-        with contextlib.suppress(ValueError), np.errstate(over="ignore"):
-            return np.asarray(mean, np.float64 if double else jnp.result_type(float))
 
     def as_float(leaf: Any) -> Any:
         whole = np.asarray(leaf).dtype.kind in "iu"
         return np.asarray(leaf, np.float32) if whole else leaf
 
-    return jax.tree.map(as_float, mean)
+    def of_part(part: Any) -> Any:
+        if not isinstance(part, list | tuple):
+            return as_float(part)
+        double = any(isinstance(number, np.float64) for number in jax.tree.leaves(part))
+        # Rows of different lengths; and what is too large becomes infinite, and is refused.
+        with contextlib.suppress(ValueError), np.errstate(over="ignore"):
+            return np.asarray(part, np.float64 if double else jnp.result_type(float))
+        return jax.tree.map(as_float, part)
+
+    return jax.tree.map(of_part, mean, is_leaf=_is_nested)
 
 
 def _is_nested(mean: Any) -> bool:
     """Whether it is numbers in lists and tuples alone."""
     if isinstance(mean, list | tuple) and not hasattr(mean, "_fields"):
-        return len(mean) > 0 and all(map(_is_nested, mean))
-    return isinstance(mean, float | int | np.number)
+        return len(mean) > 0 and all(_is_nested(part) or _is_scalar(part) for part in mean)
+    return False

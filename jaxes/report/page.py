@@ -137,7 +137,9 @@ def _configs(
         name = label(row.values) or best["run_dir"].resolve().name
         files[f"{name}, seed {best['seed']}"] = best["run_dir"] / "config.yaml"
     return [
-        (name, path.read_text(errors="replace")) for name, path in files.items() if path.exists()
+        (name, path.read_text(encoding="utf-8", errors="replace"))
+        for name, path in files.items()
+        if path.exists()
     ]
 
 

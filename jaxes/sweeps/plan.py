@@ -96,7 +96,9 @@ def check_directories(path: Path, groups: Sequence[Group], about: Mapping[str, A
     """Raises a ValueError where the directory of a trial holds another run."""
     for group in groups:
         for trial in group.trials:
-            identity = identity_of(group.strategy.population_size, trial) | dict(about)
+            identity = identity_of(group.strategy.population_size, trial, group.problem) | dict(
+                about
+            )
             check_identity(_trial_dir(path, trial), identity)
 
 
@@ -109,7 +111,9 @@ def make_directories(
         for trial in group.trials:
             directory = _trial_dir(path, trial)
             directory.mkdir(parents=True, exist_ok=True)
-            identity = identity_of(group.strategy.population_size, trial) | dict(about)
+            identity = identity_of(group.strategy.population_size, trial, group.problem) | dict(
+                about
+            )
             describe(directory, identity, trial.config)
             if start is not None:
                 start.save(directory)

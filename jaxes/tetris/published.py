@@ -51,7 +51,7 @@ def read(path: str | Path, height: int = 20, width: int = 10) -> Weighted:
     """
     field = f"weights: {path}"
     try:
-        data = json.loads(Path(path).read_text())
+        data = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise ValueError(f"{field} cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -1,8 +1,10 @@
 """Checkpoints of a train state, written in the background and verified. The only module that
 imports orbax."""
 
+import errno
 import itertools
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterable
@@ -18,9 +20,11 @@ from jax import Array
 
 from jaxes.checks import brief
 from jaxes.core import TrainState
+from jaxes.terminal import format_bytes
 from jaxes.training import manifest
 
 DATA = "default"  # orbax's part of a checkpoint
+SLACK = 2**17  # bytes of a checkpoint beside its arrays
 Leaves = dict[str, np.ndarray]
 Rule = Callable[[list[int]], Iterable[int]]  # from what is saved to what is kept
 
@@ -82,6 +86,7 @@ class Checkpoints:
         temporary = path.with_suffix(".tmp")
         try:
             temporary.mkdir()  # not its parents, which may have been taken away
+            _check_room(temporary, leaves)
             self._orbax.save((temporary / DATA).resolve(), args=ocp.args.StandardSave(leaves))
             manifest.write(temporary, generation, leaves)
             self._leaves(temporary, generation)
@@ -94,7 +99,7 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             raise OSError(
                 f"the checkpoint of generation {generation} could not be saved in "
-                f"{self.directory}: {brief(error)}"
+                f"{self.directory}: {brief(error)[:300]}"
             ) from error
 
     def leaves(self, generation: int) -> Leaves:
@@ -165,6 +170,15 @@ class Checkpoints:
         self._writer.shutdown()
         self._orbax.close()
         self.raise_if_failed(wait=True)
+
+
+def _check_room(directory: Path, leaves: Leaves) -> None:
+    """Raises an OSError where a disk is too full: what orbax says of it is long, and has tracebacks
+    of threads that it leaves behind."""
+    needed, free = sum(leaf.nbytes for leaf in leaves.values()), shutil.disk_usage(directory).free
+    if free < needed + SLACK:
+        text = f"{os.strerror(errno.ENOSPC)}: it takes {format_bytes(needed + SLACK)}"
+        raise OSError(errno.ENOSPC, f"{text}, {format_bytes(free)} are free")
 
 
 def as_state(generation: int, leaves: Leaves, template: TrainState) -> TrainState:

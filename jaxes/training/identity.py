@@ -31,8 +31,11 @@ FILE = "run.json"
 PACKAGES = ("jaxes", "jax", "brax")  # whose versions are told
 
 
-def identity_of(population_size: int, trial: Trial) -> dict[str, Any]:
-    """What must be the same when a run is resumed, as plain data."""
+def identity_of(
+    population_size: int, trial: Trial, problem: Problem | None = None
+) -> dict[str, Any]:
+    """What must be the same when a run is resumed, as plain data; of a problem that no config can
+    describe, its episodes."""
     sections = {name: part for name, part in (trial.config or {}).items() if name != "training"}
     if "strategy" in sections:  # the settings of strategies that it does not use say nothing
         strategy = sections["strategy"]
@@ -45,6 +48,8 @@ def identity_of(population_size: int, trial: Trial) -> dict[str, Any]:
         "problem": hparams.paths(trial.hparams.problem),
         "config": sections,
     }
+    if not sections and problem is not None and problem.episodes is not None:
+        identity["episodes"] = problem.episodes._asdict()
     return json.loads(json.dumps(identity, default=lambda number: np.asarray(number).tolist()))
 
 
@@ -93,8 +98,10 @@ def _without_none(section: dict[str, Any]) -> dict[str, Any]:
 
 def check_identity(run_dir: Path, identity: dict[str, Any]) -> None:
     """Raises a ValueError where the directory holds another run."""
-    if (run_dir / "run.json").exists():
-        check_same(f"the run in {run_dir}", read_identity(run_dir), identity)
+    if (run_dir / FILE).exists():
+        saved = read_identity(run_dir)
+        known = {name: x for name, x in identity.items() if name != "episodes" or name in saved}
+        check_same(f"the run in {run_dir}", saved, known)  # older runs do not say their episodes
 
 
 def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] | None) -> None:
@@ -168,7 +175,9 @@ def say_other_devices(console: Console | None, run_dir: Path) -> None:
 
 def check_same(what: str, identity: dict[str, Any], given: dict[str, Any]) -> None:
     """Raises a ValueError that names the first field in which `given` is not `what` is."""
-    if (found := _difference(identity, given)) is not None:
+    # Another strategy or environment says more than the first of its numbers that differs.
+    names = _difference(_names(identity), _names(given))
+    if (found := names or _difference(identity, given)) is not None:
         path, *values = found
         saved, got = (textwrap.shorten(repr(value), 200) for value in values)
         field = path.removeprefix("config.")
@@ -176,6 +185,13 @@ def check_same(what: str, identity: dict[str, Any], given: dict[str, Any]) -> No
         field = re.sub(r"^sweep\[(\d+)\]\[0\]$", r"seed of trial \1", field)
         field = re.sub(r"^sweep\[(\d+)\]\[1\]\.(.*)", r"\2 of trial \1", field)
         raise ValueError(f"{field}: {what} has {saved}, got {got}")
+
+
+def _names(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What the parts of a config are called, as far as there is one."""
+    config = identity.get("config") or {}
+    sections = {name: part for name, part in config.items() if isinstance(part, dict)}
+    return {f"{name}.name": part["name"] for name, part in sections.items() if "name" in part}
 
 
 def _difference(saved: Any, given: Any, path: str = "") -> tuple[str, Any, Any] | None:

@@ -94,7 +94,7 @@ def train(
     return run_alone(
         lambda run, path: Batch.of_run(run, problem, strategy, path),
         trial,
-        identity_of(strategy.population_size, trial) | about,
+        identity_of(strategy.population_size, trial, problem) | about,
         schedule,
         directory=directory,
         resume=resume,
