@@ -5,9 +5,11 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 from jax.flatten_util import ravel_pytree
+from worlds import point
 
 import jaxes
 from jaxes import policies
+from jaxes.policies import Policy
 
 KEY = jax.random.key(0)
 
@@ -168,3 +170,12 @@ def test_what_is_no_policy_is_refused(policy, message):
     )
     with pytest.raises(ValueError, match=message):
         jaxes.problems.policy_search(environment, policy)
+
+
+@pytest.mark.parametrize("params", [{}, {"w": jnp.zeros(2, jnp.int32)}])
+def test_a_policy_has_parameters_and_they_are_floats(params):
+    def still(observation_size, action_size):
+        return Policy(lambda key: params, (), lambda p, memory, seen: (jnp.zeros(1), memory))
+
+    with pytest.raises(ValueError, match=r"policy.init must be a function to parameters"):
+        jaxes.problems.policy_search(point(), still)

@@ -129,8 +129,9 @@ def _pair(bounds: Any, dim: int) -> tuple[Any, Any]:
     pair = isinstance(bounds, tuple | list) and len(bounds) == 2
     check("bounds", bounds, pair and all(bound is not None for bound in bounds), allowed)
     # A list beside an array: a pair of SciPy's, or a bound of all coordinates?
-    kinds = {isinstance(bound, tuple | list) for bound in bounds if np.ndim(bound) > 0}
-    check("bounds", bounds, len(kinds) < 2 or not jax.tree_util.all_leaves(bounds), allowed)
+    lists = any(isinstance(bound, tuple | list) for bound in bounds)
+    arrays = any(getattr(bound, "ndim", 0) > 0 for bound in bounds)
+    check("bounds", bounds, not (lists and arrays), allowed)
     return tuple(bounds)
 
 

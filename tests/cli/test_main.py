@@ -266,6 +266,23 @@ def test_an_ascii_terminal_spells_out(workplace):
         assert said in done.stdout.decode("ascii")
 
 
+def test_files_are_utf_8_in_any_locale(workplace):
+    text = (workplace / "sphere.yaml").read_text()
+    (workplace / "greek.yaml").write_bytes(f"# σ is a step size\n{text}".encode())
+    environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"}
+    command = [sys.executable, "-c", READ]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert done.stdout.split() == [b"ANSI_X3.4-1968", b"sphere"]
+
+
+READ = """
+import locale
+from jaxes.config import files
+print(locale.getpreferredencoding(False), files.read("greek.yaml")["problem"]["name"])
+assert all(map(files.comment, files.bundled()))
+"""
+
+
 def test_an_option_that_is_refused_is_one_line(capsys):
     with pytest.raises(SystemExit, match="2"):
         run("train", "sphere.yaml", "--set")

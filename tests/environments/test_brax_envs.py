@@ -60,7 +60,8 @@ def test_episodes_are_those_of_the_bare_environment():
     assert evaluation.problem_state.observations.count == steps
 
 
-def test_an_environment_object_whose_reward_and_end_are_plain_numbers():
+@pytest.mark.parametrize(("reward", "done"), [(1.0, 0.0), (1, False), (jnp.int32(1), jnp.int32(0))])
+def test_an_environment_object_whose_reward_and_end_are_plain_numbers(reward, done):
     from brax.envs.base import Env, State
 
     class Counter(Env):
@@ -73,7 +74,7 @@ def test_an_environment_object_whose_reward_and_end_are_plain_numbers():
             return State(None, jnp.zeros(1), jnp.zeros(()), jnp.zeros(()))
 
         def step(self, state, action):
-            return state.replace(obs=state.obs + 1, reward=1.0, done=0.0)
+            return state.replace(obs=state.obs + 1, reward=reward, done=done)
 
     problem = jaxes.problems.brax(
         Counter(), policy=jaxes.policies.linear(), episode_length=5, num_test_episodes=3

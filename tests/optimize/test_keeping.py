@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxes
+from jaxes.optimize import drive
 
 OPTIONS = {"std": 2.0, "restarts": "bipop", "max_restarts": 2, "seed": 3}
 START = np.full(3, 3.0)
@@ -96,6 +97,30 @@ def test_an_exception_of_the_function_keeps_the_best_so_far(run_dir, tmp_path):
     whole = jaxes.minimize(on_host, START, host=True, budget=4000)
     on = {"run_dir": tmp_path / "run", "resume": True} if run_dir else {"resume": found}
     same(jaxes.minimize(on_host, START, host=True, budget=4000, **on), whole)
+
+
+class ClosedError(Exception):
+    def __setattr__(self, name, value):
+        raise AttributeError(f"no {name}")
+
+
+def test_an_exception_that_takes_no_attribute_stays_itself():
+    def fails(x):
+        raise ClosedError
+
+    with pytest.raises(ClosedError):
+        jaxes.minimize(fails, START, host=True, budget=400)
+
+
+def test_a_save_that_fails_at_the_end_keeps_the_best(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(drive, "save", full)
+    with pytest.raises(OSError, match="No space") as failed:
+        jaxes.minimize(on_host, START, host=True, budget=200, run_dir=tmp_path / "run")
+    assert failed.value.result.evaluations > 0
+    assert "the search could not be saved" in failed.value.__notes__[0]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

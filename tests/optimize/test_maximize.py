@@ -415,6 +415,7 @@ def test_a_far_bound_says_that_there_is_none():
         ([(0, 1), (5, 10)], [1, 5]),  # SciPy's, though (0, 1) could be a low
         (((0, 1), (5, 10)), [1, 5]),
         ([(None, 1), (5, None)], [1, 5]),
+        ([(jnp.float32(0), jnp.float32(1)), (np.array(5.0), np.array(10))], [1, 5]),
         ((np.array([0, 5]), np.array([1, 10])), [1, 5]),
         ((np.array([0, 5]), 6.0), [3, 5]),
         ((2.5, 6.5), [3, 2.5]),
@@ -429,6 +430,12 @@ def test_bounds_by_coordinate_or_of_all(bounds, expected):
         budget=3000,
     )
     np.testing.assert_allclose(result.solution, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("bounds", [[np.array([0, 1]), (5, 10)], ([0, 5], np.array([1, 10]))])
+def test_a_list_beside_an_array_could_be_either(bounds):
+    with pytest.raises(ValueError, match=r"bounds must be a pair .low, high. of numbers"):
+        jaxes.minimize(sphere, np.array([0.5, 6.0]), bounds=bounds)
 
 
 def test_bounds_of_three_or_one_coordinates():
@@ -456,11 +463,28 @@ def test_a_function_of_columns_is_noticed(dim, size):
     np.testing.assert_allclose(rows.value, scipy.optimize.rosen(rows.solution), rtol=1e-9)
 
 
-@pytest.mark.parametrize("mean", [[[0.0, 0.0], [0.0, 0.0]], ([0, 0], [0, 0]), [(0,), (0,)]])
+@pytest.mark.parametrize(
+    "mean",
+    [
+        [[0.0, 0.0], [0.0, 0.0]],
+        ([0, 0], [0, 0]),
+        [(0,), (0,)],
+        [[np.float64(0.0), 0.0], [0, jnp.float32(0)]],
+    ],
+)
 def test_nested_lists_are_an_array(mean):
     result = jaxes.minimize(lambda x: jnp.sum((x - 1) ** 2), mean, target=1e-6)
     assert result.solution.shape == np.shape(mean)
     np.testing.assert_allclose(result.solution, 1, atol=1e-2)
+
+
+def test_nested_lists_within_a_tree_are_arrays():
+    mean = {"a": [[0.0, 0.0], [0, 0]], "b": 0}
+    result = jaxes.minimize(
+        lambda x: jnp.sum((x["a"] - 1) ** 2) + x["b"] ** 2, mean, target=1e-6, budget=5000
+    )
+    assert result.solution["a"].shape == (2, 2)
+    np.testing.assert_allclose(result.solution["a"], 1, atol=1e-2)
 
 
 class Point(NamedTuple):

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import yaml
+from worlds import point
 
 import jaxes
 from jaxes import cli
@@ -210,3 +211,23 @@ def test_a_trial_is_not_resumed_while_its_sweep_runs(tmp_path):
     assert refused
     trial = run_dir / "trials" / "0000"
     jaxes.train(problem, jaxes.cem(16), num_generations=4, run_dir=trial, resume=True)
+
+
+def test_another_strategy_is_named_before_its_numbers(tmp_path):
+    settings = {"num_generations": 2, "run_dir": tmp_path / "run"}
+    jaxes.train(functions.sphere(2), jaxes.cem(16), **settings)
+    with pytest.raises(ValueError, match=r"strategy.name: the run in .* has 'cem', got 'snes'"):
+        jaxes.train(functions.sphere(2), jaxes.snes(16), resume=True, **settings)
+
+
+def test_the_episodes_of_an_environment_of_ones_own_are_those_of_its_run(tmp_path):
+    def search(num_test_episodes):
+        own = point()._replace(name="mine")
+        options = {"episode_length": 4, "num_test_episodes": num_test_episodes}
+        return jaxes.problems.policy_search(own, jaxes.policies.linear(), **options)
+
+    settings = {"num_generations": 2, "run_dir": tmp_path / "run"}
+    jaxes.train(search(2), jaxes.cem(16), **settings)
+    with pytest.raises(ValueError, match=r"num_test_episodes: the run in .* has 2, got 3"):
+        jaxes.train(search(3), jaxes.cem(16), resume=True, **settings)
+    jaxes.train(search(2), jaxes.cem(16), resume=True, **settings)
