@@ -171,7 +171,7 @@ def kill(folder: Path, seed: int) -> Row:
 def wait_for_rows(run_dir: Path, count: int, process: subprocess.Popen) -> None:
     """Until the run, or a trial of the sweep, has written so many rows."""
     while process.poll() is None:
-        files = run_dir.rglob("metrics.jsonl")
+        files = [*run_dir.glob("metrics.jsonl"), *run_dir.glob("trials/*/metrics.jsonl")]
         if max((path.read_bytes().count(b"\n") for path in files), default=0) >= count:
             return
         time.sleep(0.002)

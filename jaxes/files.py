@@ -98,8 +98,13 @@ class Arrays(dict[str, np.ndarray]):
 def size_of(directory: Path) -> int:
     """The bytes of all files in a directory; files that go away meanwhile count nothing."""
     total = 0
-    for path in directory.rglob("*"):
+    for path in files_of(directory):
         with contextlib.suppress(OSError):
-            if not path.is_symlink() and path.is_file():
-                total += path.stat().st_size
+            total += path.lstat().st_size
     return total
+
+
+def files_of(directory: Path) -> list[Path]:
+    """All files in a directory, in order; folders may go away meanwhile, which `rglob` minds."""
+    walked = os.walk(directory)
+    return sorted(Path(folder, name) for folder, _, names in walked for name in names)

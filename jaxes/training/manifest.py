@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxes.files import read_json, write_whole
+from jaxes.files import files_of, read_json, write_whole
 
 FILE = "manifest.json"
 Leaves = Mapping[str, np.ndarray]  # by name, such as `.strategy.mean`
@@ -66,9 +66,8 @@ def compare(what: str, found: Mapping[str, Any], expected: Mapping[str, Any]) ->
 
 def _hashes(directory: Path) -> dict[str, str]:
     """Of all files but the manifest, by their paths within the directory."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {
         path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
+        for path in files_of(directory)
         if path.name != FILE
     }

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from jaxes.checks import check
-from jaxes.files import Arrays
+from jaxes.files import Arrays, files_of
 from jaxes.training.identity import read_run
 from jaxes.training.metrics import read_rows
 
@@ -34,12 +34,13 @@ def verify(run_dir: Path) -> dict[Path, str | None]:
 
 def _parts(run_dir: Path) -> Iterator[tuple[Path, Callable[[], Any]]]:
     """What is looked at, and how."""
-    for path in sorted(run_dir.rglob("*")):
+    from jaxes.training.checkpoint import Checkpoints
+
+    for path in files_of(run_dir):
         if path.name in LOOKS:
             yield path, partial(LOOKS[path.name], path)
-        elif path.is_dir() and (path.name == "checkpoints" or path.parent.name == "batches"):
-            from jaxes.training.checkpoint import Checkpoints
-
+    for pattern in ("checkpoints", "trials/*/checkpoints", "batches/*"):
+        for path in sorted(run_dir.glob(pattern)):
             checkpoints = Checkpoints(path, read_only=True)
             for generation in checkpoints.generations():
                 yield path / str(generation), partial(checkpoints.leaves, generation)
