@@ -242,9 +242,10 @@ def _of_trial(values: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _named(data: Mapping[str, Any], section: str = "strategy") -> Any:
-    """The name that a section of a config has; None where it has none."""
+    """The name that a section of a config has; None where it has none that could be one."""
     content = data.get(section)
-    return content.get("name") if isinstance(content, dict) else None
+    name = content.get("name") if isinstance(content, dict) else None
+    return name if isinstance(name, str) else None
 
 
 class _Builder:
