@@ -89,7 +89,7 @@ def check_package(field: str, value: Any, package: str, install: str) -> None:
         raise ValueError(f"{field}: {value!r} needs the package {package}: {install}")
 
 
-def brief(error: Exception) -> str:
+def brief(error: BaseException) -> str:
     """The kind of an error and the first line of what it says."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
@@ -132,6 +132,11 @@ def is_number(value: Any) -> bool:
     if isinstance(value, bool | int | float):
         return isinstance(value, float) or abs(value) <= MAX_COUNT
     return is_real(getattr(value, "dtype", np.dtype(object)))
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is an array of typed keys."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def is_array(value: Any, kind: Any = jnp.floating) -> bool:

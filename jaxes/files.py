@@ -17,7 +17,7 @@ from jaxes.checks import brief, check
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes beside the file and puts it in its place in one step."""
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         temporary.replace(path)

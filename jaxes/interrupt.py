@@ -1,8 +1,8 @@
 """Requests to stop: Ctrl-C, SIGTERM, and what a callback answers."""
 
 import contextlib
+import os
 import signal
-import sys
 import threading
 from typing import Any, NoReturn, Self
 
@@ -37,7 +37,8 @@ class Interrupt:
             raise self._kind("stopped at once")
         self.requested = True
         with contextlib.suppress(OSError):
-            sys.stderr.write("\nstopping after this chunk; once more to stop at once\n")
+            # Not through sys.stderr, whose own write may be what is interrupted.
+            os.write(2, b"\nstopping after this chunk; once more to stop at once\n")
 
     def stop(self, message: str) -> NoReturn:
         """Raises what was asked for: KeyboardInterrupt, or Terminated."""

@@ -61,7 +61,7 @@ def add_checkpoint_option(command: argparse.ArgumentParser) -> None:
 
 def checkpoint_of(options: argparse.Namespace) -> Any:
     which = options.checkpoint
-    return int(which) if which.isdigit() else which
+    return int(which) if which.isascii() and which.isdecimal() else which
 
 
 def run_dir_of(config: Path, options: argparse.Namespace) -> Path:

@@ -18,12 +18,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     command.add_argument(
         "--output", type=Path, metavar="FILE", help="an .mp4 or .gif; default: RUN/film.mp4"
     )
-    command.add_argument(
-        "--checkpoint",
-        default="latest",
-        metavar="best|latest|N",
-        help="by training's tests, the last one (default), or that of generation N",
-    )
+    common.add_checkpoint_option(command)
     command.add_argument("--seed", type=int, default=0, help="of the episode; default: 0")
     command.add_argument("--width", type=int, default=320, help="pixels; default: 320")
     command.add_argument("--height", type=int, default=240, help="pixels; default: 240")
@@ -37,10 +32,9 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
     path = options.output or free_path(options.run)
     check_output("--output", path)
-    which = options.checkpoint
     film = film_of(
         options.run,
-        checkpoint=int(which) if which.isdigit() else which,
+        checkpoint=common.checkpoint_of(options),
         seed=options.seed,
         width=options.width,
         height=options.height,

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         plan(load_plan(path), options.run, options, console, resume=True)
     else:
         result = train(load(path), options.run, options, console, resume=True)
-        whole, name = sweep_of(options.run), options.run.absolute().name
+        whole, name = sweep_of(options.run), options.run.resolve().name
         if whole is not None and (whole / "results.csv").exists() and name.isdigit():
             try:
                 renew(whole, int(name), result)

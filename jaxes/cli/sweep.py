@@ -12,9 +12,10 @@ from rich.console import Console
 from jaxes.cli import common
 from jaxes.config import files
 from jaxes.config.sweep import SweepSetup, load
+from jaxes.files import size_of
 from jaxes.sweeps.sweep import run_sweep
 from jaxes.sweeps.table import flat
-from jaxes.terminal import say
+from jaxes.terminal import format_bytes, say
 from jaxes.training.metrics import finite
 
 
@@ -69,7 +70,7 @@ def sweep(
     say(
         console,
         f"{trials} trials in {result.seconds:,.0f} s, {result.compile_seconds:,.0f} s of them "
-        f"compilation\nsweep: {run_dir}\n"
+        f"compilation\nsweep: {run_dir} ({format_bytes(size_of(run_dir))})\n"
         f"next: jaxes report {quoted}        (a page)",
     )
     if (run_dir / "best.yaml").exists():

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxes.checks import check
 from jaxes.config import files
 from jaxes.sweeps.table import COLUMNS, MEASURE, is_swept, read_table
 from jaxes.training.followed import Followed
@@ -81,9 +82,9 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
       ValueError: there are none, or they are of another format.
     """
-    if (path / "run.json").exists():
-        read_run(path)
-    if (path / "results.csv").exists() or not (path / "trials").is_dir():
+    about = read_run(path) if (path / "run.json").exists() else {}
+    ended = about.get("reason", "done") == "done"  # or the table is that of an earlier end
+    if (ended and (path / "results.csv").exists()) or not (path / "trials").is_dir():
         rows = read_table(path)
     else:
         training = training_of(path)
@@ -110,7 +111,8 @@ def training_of(path: Path) -> dict[str, Any]:
     for config in (path / "trials" / "0000" / "config.yaml", path / "config.yaml"):
         with contextlib.suppress(files.ConfigError):
             section = files.read(config).get("training")
-            return section if isinstance(section, dict) else {}
+            known = section.items() if isinstance(section, dict) else ()
+            return {name: x for name, x in known if type(x) in (int, float)}
     return {}
 
 
@@ -121,6 +123,9 @@ def side_by_side(paths: Sequence[Path]) -> Sweep:
       ValueError: one is no run, or is damaged.
     """
     identities = [read_run(path)["identity"] for path in paths]
+    for path, identity in zip(paths, identities, strict=True):
+        is_run = {"seed", "config"} <= identity.keys()
+        check("run", str(path), is_run, "the directory of a run, or of a sweep")
     described = [dict(_configuration(identity)) for identity in identities]
     names = list(dict.fromkeys(name for values in described for name in values))
     rows, keys = [], []

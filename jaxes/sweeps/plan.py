@@ -96,10 +96,7 @@ def check_directories(path: Path, groups: Sequence[Group], about: Mapping[str, A
     """Raises a ValueError where the directory of a trial holds another run."""
     for group in groups:
         for trial in group.trials:
-            identity = identity_of(group.strategy.population_size, trial, group.problem) | dict(
-                about
-            )
-            check_identity(_trial_dir(path, trial), identity)
+            check_identity(_trial_dir(path, trial), _identity(group, trial, about))
 
 
 def make_directories(
@@ -111,15 +108,16 @@ def make_directories(
         for trial in group.trials:
             directory = _trial_dir(path, trial)
             directory.mkdir(parents=True, exist_ok=True)
-            identity = identity_of(group.strategy.population_size, trial, group.problem) | dict(
-                about
-            )
-            describe(directory, identity, trial.config)
             if start is not None:
                 start.save(directory)
+            describe(directory, _identity(group, trial, about), trial.config)
     sizes = path / "batches" / "sizes.json"
     sizes.parent.mkdir(exist_ok=True)
     write_whole(sizes, json.dumps([plan.size for plan in plans]))
+
+
+def _identity(group: Group, trial: Trial, about: Mapping[str, Any]) -> dict[str, Any]:
+    return identity_of(group.strategy.population_size, trial, group.problem) | dict(about)
 
 
 def _checkpoints_of(path: Path | None, batches_before: int, index: int) -> Path | None:

@@ -37,7 +37,7 @@ from jaxes.sweeps.plan import Group, Plan, check_directories, make_directories, 
 from jaxes.sweeps.table import best_of, flat, write_tables
 from jaxes.training.batch import Batch
 from jaxes.training.directory import RUN_FILES, open_run_dir
-from jaxes.training.identity import config_of, note_end, noting_the_end, say_other_devices
+from jaxes.training.identity import config_of, note_end, noting_the_end, warn_of_other_devices
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import Keep, Schedule
@@ -218,13 +218,14 @@ def run_sweep(
         batches = [batch for plan in plans for batch in plan.batches]
         for batch in batches:
             batch.load()
+        check_tests(halving, [run for batch in batches for run in batch.runs])
         if path is not None:
+            if start is not None:
+                start.save(path)  # first: who resumes the sweep looks for it
             claim()
             stack.enter_context(noting_the_end(path))
             make_directories(path, plans, start, about)
-            if start is not None:
-                start.save(path)
-            say_other_devices(console, path)
+            warn_of_other_devices(path)
         results: list[RunResult] = []
         if not dry_run:
             results = _run_batches(loop, console, batches, schedule, halving)
@@ -264,6 +265,13 @@ def _run_batches(
                 results.append(result)
                 loop.stop_if_requested(batch.done)
     return sorted(results, key=lambda result: result.trial)
+
+
+def check_tests(halving: Halving | None, runs: Sequence[Run]) -> None:
+    """Raises a ValueError where rows are lost by which halving decides."""
+    for run in runs:
+        if halving is not None and run.rows_lost:
+            raise ValueError(f"run_dir: {run.rows_lost}, by whose tests halving decides")
 
 
 def drop_and_go_on(

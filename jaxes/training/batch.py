@@ -121,6 +121,15 @@ class Batch:
             if run.status != "stopped" and run.tests and schedule.reached(run.tests[-1]):
                 self.end(i, "target")
 
+    def stops(self) -> list[int]:
+        """Where callbacks ended runs that go on from before that."""
+        return [run.stops_at for _, run in self.going_on() if run.stops_at is not None]
+
+    def end_where_stopped(self) -> None:
+        for i, run in self.going_on():
+            if run.stops_at == self.done:
+                self.end(i, "stopped")
+
     def load(self) -> None:
         """Takes up where the runs were cut; nothing is written yet.
 

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax import Array
 
-from jaxes.checks import brief
+from jaxes.checks import brief, is_key
 from jaxes.core import TrainState
 from jaxes.terminal import format_bytes
 from jaxes.training import manifest
@@ -91,16 +90,16 @@ class Checkpoints:
             manifest.write(temporary, generation, leaves)
             self._leaves(temporary, generation)
             temporary.rename(path)
-            saved = self.generations()
-            for old in set(saved) - {generation, *keep(saved)}:
-                gone = self._path(old).rename(self._path(old).with_suffix(".tmp"))
-                shutil.rmtree(gone)
         except Exception as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise OSError(
                 f"the checkpoint of generation {generation} could not be saved in "
                 f"{self.directory}: {brief(error)[:300]}"
             ) from error
+        saved = self.generations()
+        for old in set(saved) - {generation, *keep(saved)}:
+            gone = self._path(old).rename(self._path(old).with_suffix(".tmp"))
+            shutil.rmtree(gone)
 
     def leaves(self, generation: int) -> Leaves:
         """All that was saved, by name, on the host.
@@ -111,6 +110,12 @@ class Checkpoints:
         path = self._path(generation)
         try:
             return self._leaves(path, generation)
+        except MemoryError:
+            raise
+        except OSError as error:
+            if error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+                raise  # of the disk or the process, not of the file
+            raise ValueError(f"checkpoint {path} is damaged: {brief(error)[:200]}") from error
         except Exception as error:  # whatever a damaged file makes orbax raise
             reason = str(error) if type(error) is ValueError else brief(error)
             raise ValueError(f"checkpoint {path} is damaged: {reason[:200]}") from error
@@ -137,6 +142,8 @@ class Checkpoints:
             try:
                 leaves = self.leaves(generation)
             except ValueError as error:
+                if not self._path(generation).exists():  # the run has deleted it meanwhile
+                    return self.newest()
                 damages[generation] = str(error)
                 continue
             for damage in damages.values():
@@ -154,9 +161,20 @@ class Checkpoints:
         """Renames what is newer, and so is damaged, to make room for its repetition."""
         for newer in self.generations():
             if newer > generation:
-                path = self._path(newer)
-                names = (path.with_suffix(f".damaged{n or ''}") for n in itertools.count())
-                path.rename(next(name for name in names if not name.exists()))
+                self._set_aside(newer)
+
+    def set_aside_if_damaged(self, generation: int) -> None:
+        """Renames that of a generation, if there is one and it is damaged."""
+        if generation in self.generations():
+            try:
+                self.leaves(generation)
+            except ValueError:
+                self._set_aside(generation)
+
+    def _set_aside(self, generation: int) -> None:
+        path = self._path(generation)
+        names = (path.with_suffix(f".damaged{n or ''}") for n in itertools.count())
+        path.rename(next(name for name in names if not name.exists()))
 
     def _path(self, generation: int) -> Path:
         return self.directory / str(generation)
@@ -176,7 +194,7 @@ def _check_room(directory: Path, leaves: Leaves) -> None:
     """Raises an OSError where a disk is too full: what orbax says of it is long, and has tracebacks
     of threads that it leaves behind."""
     needed, free = sum(leaf.nbytes for leaf in leaves.values()), shutil.disk_usage(directory).free
-    if free < needed + SLACK:
+    if 0 < free < needed + SLACK:  # some file systems say that there is nothing
         text = f"{os.strerror(errno.ENOSPC)}: it takes {format_bytes(needed + SLACK)}"
         raise OSError(errno.ENOSPC, f"{text}, {format_bytes(free)} are free")
 
@@ -204,7 +222,7 @@ def as_state(generation: int, leaves: Leaves, template: TrainState) -> TrainStat
         if not like.size:
             return like
         saved = leaves[jax.tree_util.keystr(path)]
-        if not _is_key(like):
+        if not is_key(like):
             return jax.device_put(saved, like.sharding)
         data = jax.device_put(saved, jax.random.key_data(like).sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(like))
@@ -215,11 +233,7 @@ def as_state(generation: int, leaves: Leaves, template: TrainState) -> TrainStat
 def _by_name(state: TrainState) -> dict[str, Array]:
     """What is stored: keys as their data, and nothing of arrays of no size."""
     return {
-        jax.tree_util.keystr(path): jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        jax.tree_util.keystr(path): jax.random.key_data(leaf) if is_key(leaf) else leaf
         for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]
         if leaf.size
     }
-
-
-def _is_key(leaf: Array) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

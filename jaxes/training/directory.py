@@ -67,7 +67,7 @@ def open_run_dir(
             raise ValueError(f"run_dir: {path} is not writable")
     with contextlib.ExitStack() as stack:
         sweep = sweep_of(run_dir)
-        if sweep is not None and (sweep / "lock").exists():  # a sweep holds its own lock
+        if sweep is not None and (sweep / "run.json").exists():  # a sweep holds its own lock
             stack.enter_context(locked(sweep / "lock", run_dir, fcntl.LOCK_SH))
         stack.enter_context(locked(run_dir / "lock", run_dir))
         found = [name for name in files if (run_dir / name).exists()]
@@ -93,6 +93,10 @@ def _check_usable(run_dir: Path, files: tuple[str, ...]) -> None:
     if any(character in str(run_dir.resolve()) for character in "*?[]"):
         # Orbax globs in the path and loses a checkpoint's data without an error.
         raise ValueError(f"run_dir must be a path without *, ?, [ and ], got {str(run_dir)!r}")
+    try:
+        str(run_dir.resolve()).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"run_dir must be a path in UTF-8, got {str(run_dir)!r}") from error
 
 
 @contextlib.contextmanager
@@ -107,5 +111,5 @@ def locked(path: Path, run_dir: Path, kind: int = fcntl.LOCK_EX) -> Iterator[IO]
 
 def sweep_of(run_dir: Path) -> Path | None:
     """The directory of the sweep that the run is a trial of; None where it is none."""
-    run_dir = run_dir.absolute()
+    run_dir = run_dir.resolve()  # by whatever link or path it is reached
     return run_dir.parents[1] if run_dir.parent.name == "trials" else None

@@ -93,7 +93,8 @@ def tested(
       standing: from the state to the one whose tests are of the zero policy.
       hparams: of the run.
     """
-    train_seed = read_identity(run_dir)["seed"]
+    train_seed: Any = read_identity(run_dir).get("seed")
+    check_seed("run: its seed", train_seed)
     generation, state = restored(run_dir, template, checkpoint)
     run = Run(Trial(0, train_seed, {}, hparams), run_dir)
     run.read(generation)

@@ -1,7 +1,6 @@
 """The policy leaves its run: what `jaxes.policy_directory` reads is written."""
 
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import check, failing, kinds, show
+from jaxes.checks import check, failing, is_key, kinds, show
 from jaxes.core import Problem, TrainState
 from jaxes.environments import observation_size
 from jaxes.files import whole_folder
 from jaxes.policies import Policy, initial_state
 from jaxes.policy_directory import ABOUT, ARRAYS, FORMAT, START, STEP, digest_of, named
 from jaxes.specs import spec_of
-from jaxes.training.identity import read_run
+from jaxes.training.identity import PACKAGES, read_run, versions
 from jaxes.training.metrics import finite
 from jaxes.training.run import RunResult
 
@@ -113,21 +112,17 @@ def _exported(of_one: Callable[..., tuple[Array, ...]], *inputs: Array) -> bytes
 def _leaves_of(memory: Any) -> list[Array]:
     """Keys as their data, which need not be JAX's to be handed on."""
     return [
-        jax.random.key_data(x) if _is_key(x) else jnp.asarray(x) for x in jax.tree.leaves(memory)
+        jax.random.key_data(x) if is_key(x) else jnp.asarray(x) for x in jax.tree.leaves(memory)
     ]
 
 
 def _tree_like(memory: Any, leaves: list[Array]) -> Any:
     """The memory of these leaves."""
     whole = [
-        jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like)) if _is_key(like) else leaf
+        jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like)) if is_key(like) else leaf
         for leaf, like in zip(leaves, jax.tree.leaves(memory), strict=True)
     ]
     return jax.tree.unflatten(jax.tree.structure(memory), whole)
-
-
-def _is_key(leaf: Array) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _about(problem: Problem, policy: Policy, result: RunResult) -> dict[str, Any]:
@@ -143,16 +138,10 @@ def _about(problem: Problem, policy: Policy, result: RunResult) -> dict[str, Any
         "action_size": environment.action_size,
         "num_actions": environment.num_actions,
         "episodes": problem.episodes and problem.episodes._asdict(),
-        "versions": _versions(),
+        "versions": versions((*PACKAGES, "flax")),
         "run": _id_of(result.run_dir),
         "result": told,
     }
-
-
-def _versions() -> dict[str, str]:
-    """Of the packages that had a part in it."""
-    names = ("jaxes", "jax", "flax", "brax")
-    return {name: sys.modules[name].__version__ for name in names if name in sys.modules}
 
 
 def _id_of(run_dir: Path | None) -> str | None:

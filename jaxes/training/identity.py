@@ -1,12 +1,14 @@
 """What a run is, in its `run.json`: what must be the same when it is resumed, and what made it."""
 
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import re
 import secrets
 import textwrap
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,12 @@ from typing import Any
 import jax
 import numpy as np
 import yaml
-from rich.console import Console
 
 from jaxes import hparams
 from jaxes.checks import brief
 from jaxes.core import HParams, Problem, Strategy, TrainHParams
 from jaxes.files import read_json, write_whole
 from jaxes.specs import spec_of
-from jaxes.terminal import say
 from jaxes.training.run import Trial
 
 FORMAT = 3  # since checkpoints have manifests
@@ -109,22 +109,19 @@ def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] 
     not ended any more."""
     path = run_dir / FILE
     if path.exists():
-        note_end(run_dir, None, None)
-        return
-    if config is not None:
-        write_whole(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-    run = {
-        "format": FORMAT,
-        "id": secrets.token_hex(8),
-        "identity": identity,
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
-        "devices": _devices(),
-        "started": _now(),
-        "ended": None,
-        "reason": None,
-        "result": None,
-    }
-    write_whole(path, json.dumps(run, indent=1))
+        run = read_run(run_dir)
+    else:
+        if config is not None:
+            write_whole(run_dir / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        run = {
+            "id": secrets.token_hex(8),
+            "identity": identity,
+            **versions(PACKAGES),
+            "devices": _devices(),
+            "started": _now(),
+        }
+    now = {"format": FORMAT, "sha256": _digest(run["identity"])}
+    _write(path, run | now | {"ended": None, "reason": None, "result": None})
 
 
 @contextlib.contextmanager
@@ -140,7 +137,7 @@ def noting_the_end(run_dir: Path) -> Iterator[dict[str, Any]]:
     except KeyboardInterrupt:
         end["reason"] = "interrupted"
         raise
-    except Exception as error:
+    except BaseException as error:
         end["reason"] = f"failed: {brief(error)}"[:500]
         raise
     finally:
@@ -148,14 +145,27 @@ def noting_the_end(run_dir: Path) -> Iterator[dict[str, Any]]:
             note_end(run_dir, **end)
 
 
-def note_end(run_dir: Path, reason: str | None, result: dict[str, Any] | None) -> None:
-    """Writes into `run.json` that a run ended now, why, and what it came to; or that it goes on,
-    where there is no reason."""
-    run = read_json(run_dir / FILE, {})
-    ended = None if reason is None else _now()
-    if reason is not None or run.get("reason") is not None:
-        run |= {"ended": ended, "reason": reason, "result": result}
-        write_whole(run_dir / FILE, json.dumps(run, indent=1))
+def note_end(run_dir: Path, reason: str, result: dict[str, Any] | None) -> None:
+    """Writes into `run.json` that a run ended now, why, and what it came to."""
+    end = {"ended": _now(), "reason": reason, "result": result}
+    _write(run_dir / FILE, read_run(run_dir) | end)
+
+
+def _write(path: Path, run: dict[str, Any]) -> None:
+    write_whole(path, json.dumps(run, indent=1))
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Those of the packages that are installed."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _now() -> str:
@@ -166,11 +176,12 @@ def _devices() -> str:
     return ", ".join(device.device_kind for device in jax.local_devices())
 
 
-def say_other_devices(console: Console | None, run_dir: Path) -> None:
-    """Says so, where the run began on devices of another kind."""
+def warn_of_other_devices(run_dir: Path) -> None:
+    """Warns where the run began on devices of another kind."""
     began, now = read_run(run_dir)["devices"], _devices()
     if set(began.split(", ")) != set(now.split(", ")):
-        say(console, f"the run began on {began}; on {now} its last bits are others from now on")
+        said = f"the run began on {began}; on {now} its last bits are others from now on"
+        warnings.warn(said, stacklevel=3)
 
 
 def check_same(what: str, identity: dict[str, Any], given: dict[str, Any]) -> None:
@@ -229,7 +240,10 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     try:
         known = read_json(path, {}).get("format", 1)
         if known in READ:
-            return read_json(path, {"identity": dict, "id": str, "devices": str})
+            run = read_json(path, {"identity": dict, "id": str, "devices": str})
+            if known != 2 and run.get("sha256") != _digest(run["identity"]):
+                raise ValueError(f"{path} is damaged: its identity is not what was written")
+            return run
     except FileNotFoundError as error:
         raise ValueError(f"run: {run_dir} holds no run (no run.json in it)") from error
     why = OLDEST if known == 1 else "written by a newer jaxes"

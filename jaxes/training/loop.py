@@ -80,13 +80,14 @@ class Loop(Interrupt):
         batch.end_at_target(schedule)  # a resumed run may have reached it
         self._generation = batch.done
         while batch.done < end and batch.active.any() and not self.requested:
-            count, test = pace.next(batch.done)
+            count, test = pace.next(batch.done, batch.stops())
             batch.raise_if_unsaved()
             seconds = batch.advance(count, test)
             self._generation = batch.done
             advanced = batch.going_on()
             if test:
                 batch.end_at_target(schedule)
+            batch.end_where_stopped()
             if batch.done % schedule.checkpoint_every == 0:
                 batch.save(schedule)
             time_left.took(batch.done, count, seconds)

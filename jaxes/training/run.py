@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,17 +134,26 @@ class Run:
         self.seconds = 0.0
         self.tests: list[Row] = []
         self.last_row: Row = {}
+        self.rows_lost = ""  # what is to be said of rows that are missing
+        self.stops_at: int | None = None  # where a callback ended it, before it was cut
         self.all_diverged = False  # no member of the last generation had a finite fitness
         self._loggers = loggers
         self._sinks: list[Sink] = []
 
     def read(self, generation: int) -> None:
         """Takes up what the run has written up to a generation: its rows, and that it was stopped
-        there, if it was."""
-        if self.directory is not None:
-            rows, _ = read_rows(self.directory / "metrics.jsonl")
-            self._count([row for row in rows if row["generation"] <= generation])
-            if self._stopped.exists() and self._stopped_at() == generation:
+        there, or is to stop later, since it goes on from before that. Warns of lost rows."""
+        if self.directory is None:
+            return
+        path = self.directory / "metrics.jsonl"
+        rows = [row for row in read_rows(path)[0] if row["generation"] <= generation]
+        if len(rows) < generation:
+            self.rows_lost = f"{path} lacks {generation - len(rows)} of {generation} rows"
+            warnings.warn(f"{self.rows_lost}: counts, times and `best` lack them too", stacklevel=3)
+        self._count(rows)
+        if self._stopped.exists():
+            self.stops_at = self._stopped_at()
+            if self.stops_at == generation:
                 self.status = "stopped"
 
     def end(self, status: str) -> None:
@@ -170,8 +180,6 @@ class Run:
     def open(self) -> None:
         """Says where rows go from now on."""
         if self.directory is not None:
-            if self.status != "stopped":  # it was cut before that, and may not be stopped again
-                self._stopped.unlink(missing_ok=True)
             self._sinks = open_sinks(self.directory, self._loggers)
 
     def close(self) -> None:
@@ -188,8 +196,12 @@ class Run:
         if self.directory is not None:
             from jaxes.training.checkpoint import Checkpoints
 
-            checkpoints = Checkpoints(self.directory / "checkpoints")
-            checkpoints.save(int(state.generation), state)
+            checkpoints, generation = (
+                Checkpoints(self.directory / "checkpoints"),
+                int(state.generation),
+            )
+            checkpoints.set_aside_if_damaged(generation)
+            checkpoints.save(generation, state)
             checkpoints.close()
 
     def _count(self, rows: list[Row]) -> None:

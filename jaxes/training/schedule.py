@@ -48,9 +48,12 @@ class Schedule(NamedTuple):
         return {*sorted(saved)[-2:], *best_of(saved, scores)}
 
     def reached(self, row: Row) -> bool:
-        """Whether the test that a row tells of, if any, reached the target."""
+        """Whether the test that a row tells of, if any, reached the target. Those that are made for
+        a checkpoint alone do not count, so that when a run is saved does not show in its end."""
+        generation = row["generation"]
         return (
             self.target_return is not None
+            and (generation % self.test_every == 0 or generation == self.num_generations)
             and "test/return_mean" in row
             and score_of(row) >= self.target_return
         )
@@ -94,11 +97,13 @@ class Pace:
         self.schedule = schedule
         self.planned = 1
 
-    def next(self, generation: int) -> tuple[int, bool]:
-        """How many generations go on from here, and whether there is a test after them."""
+    def next(self, generation: int, stops: Sequence[int] = ()) -> tuple[int, bool]:
+        """How many generations go on from here, to the next of `stops` at most, and whether there
+        is a test after them."""
         last, saved, tested, _, keep = self.schedule
-        stops = [generation + every - generation % every for every in (saved, tested)]
-        end = min(last, generation + self.planned, *stops)
+        regular = [generation + every - generation % every for every in (saved, tested)]
+        ahead = [stop for stop in stops if stop > generation]
+        end = min(last, generation + self.planned, *regular, *ahead)
         # To choose the best checkpoint, each is of a generation that was tested.
         chosen = keep == "best" and end % saved == 0
         return end - generation, end == last or end % tested == 0 or chosen

@@ -12,7 +12,7 @@ from jaxes.checks import check, check_path, check_seed
 from jaxes.training.batch import Batch
 from jaxes.training.directory import open_run_dir
 from jaxes.training.display import Display
-from jaxes.training.identity import noting_the_end, say_other_devices
+from jaxes.training.identity import noting_the_end, warn_of_other_devices
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.metrics import LoggerName, check_installed
 from jaxes.training.run import Run, RunResult, Trial
@@ -57,11 +57,11 @@ def run_alone(
         traced = batch.trace()  # what the problem's parts do wrong shows before anything is touched
         batch.load()
         if directory is not None:
+            if start is not None:
+                start.save(directory)  # first: who resumes the run looks for it
             claim()
             end = stack.enter_context(noting_the_end(directory))
-            if start is not None:
-                start.save(directory)
-            say_other_devices(console, directory)
+            warn_of_other_devices(directory)
         batch.open()
 
         last = schedule.num_generations

@@ -86,7 +86,9 @@ def start_and_name(
       ValueError: it has other parameters than a problem, or is no run that has a checkpoint.
     """
     own = None if resumed is None else resumed / FILE
-    kept = _of_file(own) if own is not None and own.exists() else None
+    # Without a run.json the run was cut before it began, and its config says where it begins.
+    began = own is not None and own.exists() and (own.parent / "run.json").exists()
+    kept = _of_file(own) if own is not None and began else None
     path = path_of(mean)
     if kept is not None and resumed is not None:
         if mean is None or path == path_of(own):

@@ -51,7 +51,7 @@ def train(
       resume: go on from the latest checkpoint in `run_dir`, or from the start if it has none.
       checkpoint_every: generations between checkpoints; the last generation is saved as well.
       test_every: generations between tests of the mean policy on fresh episodes.
-      target_return: stop when a test's mean return reaches it.
+      target_return: stop when a test's mean return reaches it, of those that `test_every` asks for.
       keep_checkpoints: `best`: the last two and, of those saved, the one with the best test (each
         is tested); `all`; or a number, the last so many. Others are deleted when a newer one has
         been read back from the disk.

@@ -28,7 +28,8 @@ def verify(run_dir: Path) -> dict[Path, str | None]:
             look()
             found[path] = None
         except (ValueError, OSError) as error:
-            found[path] = str(error)
+            if path.exists():  # or the run has deleted it meanwhile
+                found[path] = str(error)
     return found
 
 
@@ -46,6 +47,16 @@ def _parts(run_dir: Path) -> Iterator[tuple[Path, Callable[[], Any]]]:
                 yield path / str(generation), partial(checkpoints.leaves, generation)
 
 
+def _rows(path: Path) -> None:
+    """Each generation has its row, those of all checkpoints among them."""
+    from jaxes.training.checkpoint import Checkpoints
+
+    rows, _ = read_rows(path)
+    saved = Checkpoints(path.parent / "checkpoints", read_only=True).generations()
+    last = max([*saved, *(row["generation"] for row in rows)], default=0)
+    check("rows", len(rows), len(rows) == last, f"as many as generations, {last}")
+
+
 def _config(path: Path) -> None:
     try:
         whole = isinstance(yaml.safe_load(path.read_bytes()), dict)
@@ -57,7 +68,7 @@ def _config(path: Path) -> None:
 LOOKS: dict[str, Callable[[Path], Any]] = {
     "run.json": lambda path: read_run(path.parent),
     "config.yaml": _config,
-    "metrics.jsonl": read_rows,
+    "metrics.jsonl": _rows,
     "start.npz": partial(Arrays, "start"),
     "search.npz": partial(Arrays, "search"),
 }

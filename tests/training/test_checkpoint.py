@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 from typing import NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -299,14 +300,93 @@ def test_the_end_of_a_run_is_told(tmp_path):
     assert about()["reason"] == "done"  # a refusal is no end
 
 
-def test_other_devices_are_told(tmp_path, capsys):
-    from rich.console import Console
-
+def test_other_devices_are_told(tmp_path):
     run_dir = tmp_path / "run"
     train(run_dir, 2)
+    train(run_dir, 4, resume=True)
     about = json.loads((run_dir / "run.json").read_text())
-    train(run_dir, 4, resume=True, console=Console())
-    assert "the run began on" not in capsys.readouterr().out
     (run_dir / "run.json").write_text(json.dumps(about | {"devices": "NVIDIA H200"}))
-    train(run_dir, 6, resume=True, console=Console(width=200))
-    assert "the run began on NVIDIA H200; on cpu its last bits" in capsys.readouterr().out
+    with pytest.warns(UserWarning, match="the run began on NVIDIA H200; on cpu its last bits"):
+        train(run_dir, 6, resume=True)
+
+
+def test_an_altered_identity_is_noticed(tmp_path):
+    run_dir = tmp_path / "run"
+    train(run_dir, 2)
+    text = (run_dir / "run.json").read_text()
+    for old, new in [('"seed": 0', '"seed": 1'), ('"seed"', '"sead"'), ('"cma_es"', '"cma_e5"')]:
+        assert old in text
+        (run_dir / "run.json").write_text(text.replace(old, new, 1))
+        with pytest.raises(ValueError, match=r"run.json is damaged: its identity"):
+            jaxes.evaluate(run_dir)
+
+
+def test_lost_rows_are_told(whole, tmp_path):
+    run_dir = shutil.copytree(whole, tmp_path / "run")
+    rows = (run_dir / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run_dir / "metrics.jsonl").write_text("".join(rows[:4]))
+    with pytest.warns(UserWarning, match="metrics.jsonl lacks 5 of 9 rows"):
+        train(run_dir, 10, resume=True)
+    assert (
+        verify(run_dir)[run_dir / "metrics.jsonl"]
+        == "rows must be as many as generations, 10, got 5"
+    )
+
+
+def test_a_sweep_does_not_halve_by_lost_rows(tmp_path):
+    run_dir = tmp_path / "run"
+    options = {"halving": jaxes.Halving((4,), 0.5), "run_dir": run_dir, "checkpoint_every": 2}
+    sigmas = {"sigma": [0.1, 1.0]}
+    jaxes.sweep(sphere(3), jaxes.cem(16), sigmas, num_generations=6, **options)
+    (run_dir / "trials" / "0001" / "metrics.jsonl").unlink()
+    with (
+        pytest.warns(UserWarning, match="lacks"),
+        pytest.raises(ValueError, match=r"0001/metrics.jsonl lacks .* by whose tests halving"),
+    ):
+        jaxes.sweep(sphere(3), jaxes.cem(16), sigmas, num_generations=8, resume=True, **options)
+
+
+def test_a_stopped_run_that_goes_on_from_before_its_stop_ends_there_again(tmp_path):
+    run_dir = tmp_path / "run"
+
+    def stop(row, state):
+        return row["generation"] >= 5
+
+    stopped = train(run_dir, 40, callback=stop, keep_checkpoints="all")
+    assert stopped.status == "stopped"
+    last = run_dir / "checkpoints" / str(stopped.generation) / "manifest.json"
+    last.unlink()
+    with pytest.warns(UserWarning, match="is taken instead"):
+        again = train(run_dir, 40, resume=True, keep_checkpoints="all")
+    assert (again.status, again.generation) == ("stopped", stopped.generation)
+    (run_dir / "stopped.json").unlink()
+    assert train(run_dir, stopped.generation + 1, resume=True).status == "done"
+
+
+def test_what_cannot_be_read_for_now_is_not_damaged(whole, tmp_path):
+    run_dir = shutil.copytree(whole, tmp_path / "run")
+    for error in (MemoryError(), PermissionError(errno.EACCES, "no")):
+        raises = mock.Mock(side_effect=error)
+        with mock.patch.object(manifest, "read", raises), pytest.raises(type(error)):
+            train(run_dir, 10, resume=True)
+    assert saved(run_dir) == saved(whole)
+
+
+def test_an_exit_of_the_user_s_is_no_end(tmp_path):
+    def leave(row, state):
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        train(tmp_path / "run", 9, callback=leave)
+    reason = json.loads((tmp_path / "run" / "run.json").read_text())["reason"]
+    assert reason == "failed: SystemExit: 3"
+
+
+def test_a_trial_is_a_trial_by_any_path(tmp_path):
+    from jaxes.training.directory import sweep_of
+
+    trial = tmp_path / "sweep" / "trials" / "0000"
+    trial.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(trial)
+    for path in (trial, tmp_path / "link", trial / ".." / "0000"):
+        assert sweep_of(path) == (tmp_path / "sweep").resolve()
