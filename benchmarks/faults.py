@@ -216,7 +216,7 @@ class Disk:
 
         def opened(path: Path, mode: str = "r", *args, **kwargs):
             file = true_open(path, mode, *args, **kwargs)
-            if mode != "ab" or path.suffix != ".jsonl":
+            if mode != "r+b" or path.suffix != ".jsonl":
                 return file
             write = file.write
             wrapped = mock.MagicMock(wraps=file)

@@ -7,6 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxes.config import files
+from jaxes.config.plan import load as load_plan
+from jaxes.config.run import load
+from jaxes.config.sweep import load as load_sweep
 from jaxes.files import size_of
 from jaxes.terminal import format_bytes, say
 from jaxes.training.verify import verify
@@ -19,8 +23,19 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
     return command
 
 
+def _load(path: Path) -> None:
+    """As a resume would."""
+    sections = files.read(path)
+    if "sweep" in sections:
+        load_sweep(path)
+    elif "planner" in sections:
+        load_plan(path)
+    else:
+        load(path)
+
+
 def run(options: argparse.Namespace, console: Console) -> int:
-    found = verify(options.run)
+    found = verify(options.run, {"config.yaml": _load})
     for path, damage in found.items():
         say(console, f"{path}: {damage or 'whole'}")
     damaged = {str(path): damage for path, damage in found.items() if damage}

@@ -74,7 +74,7 @@ def read(path: str | Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
         data = yaml.load(Path(path).read_bytes(), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: not a config: expected sections, such as problem and strategy")

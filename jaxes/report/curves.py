@@ -53,7 +53,7 @@ def _by_generation(rows: Sequence[Row], name: str, unit: str) -> dict[int, tuple
     points: dict[int, tuple[float, ...]] = {}
     steps = 0.0
     for row in rows:
-        steps += row.get("rollout/env_steps", 0)
+        steps += row.get("rollout/env_steps") or 0
         if name in row:
             tested = name == "test/return_mean"
             value = score_of(row) if tested else row[name]

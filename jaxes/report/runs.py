@@ -122,6 +122,10 @@ def side_by_side(paths: Sequence[Path]) -> Sweep:
     Raises:
       ValueError: one is no run, or is damaged.
     """
+    first: dict[str, Path] = {}
+    for path in paths:  # a copy would count as another seed
+        other = first.setdefault(read_run(path)["id"], path)
+        check("run", str(path), other == path, f"another run than {other}, of which it is a copy")
     identities = [read_run(path)["identity"] for path in paths]
     for path, identity in zip(paths, identities, strict=True):
         is_run = {"seed", "config"} <= identity.keys()
@@ -137,9 +141,9 @@ def side_by_side(paths: Sequence[Path]) -> Sweep:
     differences = _differing(rows, names)
     if len(differences) <= MOST_FIELDS:
         return Sweep(differences, differences, rows)
-    first: dict[str, str] = {}  # the name of a configuration is that of its first run
+    named: dict[str, str] = {}  # the name of a configuration is that of its first run
     for name, row, key in zip(names_of(paths), rows, keys, strict=True):
-        row["run"] = first.setdefault(key, name)
+        row["run"] = named.setdefault(key, name)
     return Sweep(["run"], differences, rows)
 
 

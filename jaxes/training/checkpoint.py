@@ -1,6 +1,7 @@
 """Checkpoints of a train state, written in the background and verified. The only module that
 imports orbax."""
 
+import contextlib
 import errno
 import itertools
 import logging
@@ -45,12 +46,13 @@ class Checkpoints:
         self._saving: Future | None = None
         if not read_only:
             directory.mkdir(exist_ok=True)
+            self._inode = directory.stat().st_ino
             for path in directory.glob("*.tmp"):  # of a save or a deletion that was cut off
                 shutil.rmtree(path)
 
     def generations(self) -> list[int]:
         """Those that were saved, in order."""
-        names = [path.name for path in self.directory.glob("*") if path.is_dir()]
+        names = [path.name for path in self.directory.glob("*")]
         return sorted(int(name) for name in names if name.isdecimal())
 
     def save(self, generation: int, state: TrainState, keep: Rule = list) -> None:
@@ -92,6 +94,7 @@ class Checkpoints:
             temporary.rename(path)
         except Exception as error:
             shutil.rmtree(temporary, ignore_errors=True)
+            self._remove_if_new()
             raise OSError(
                 f"the checkpoint of generation {generation} could not be saved in "
                 f"{self.directory}: {brief(error)[:300]}"
@@ -100,6 +103,13 @@ class Checkpoints:
         for old in set(saved) - {generation, *keep(saved)}:
             gone = self._path(old).rename(self._path(old).with_suffix(".tmp"))
             shutil.rmtree(gone)
+
+    def _remove_if_new(self) -> None:
+        """Of a run that was taken away, removes what orbax has made of its directory anew."""
+        with contextlib.suppress(OSError):
+            if self.directory.stat().st_ino != self._inode:
+                self.directory.rmdir()
+                self.directory.parent.rmdir()
 
     def leaves(self, generation: int) -> Leaves:
         """All that was saved, by name, on the host.

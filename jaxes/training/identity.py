@@ -120,8 +120,7 @@ def describe(run_dir: Path, identity: dict[str, Any], config: Mapping[str, Any] 
             "devices": _devices(),
             "started": _now(),
         }
-    now = {"format": FORMAT, "sha256": _digest(run["identity"])}
-    _write(path, run | now | {"ended": None, "reason": None, "result": None})
+    _write(path, run | {"format": FORMAT, "ended": None, "reason": None, "result": None})
 
 
 @contextlib.contextmanager
@@ -152,11 +151,13 @@ def note_end(run_dir: Path, reason: str, result: dict[str, Any] | None) -> None:
 
 
 def _write(path: Path, run: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(run, indent=1))
+    write_whole(path, json.dumps(run | {"sha256": _digest(run)}, indent=1))
 
 
-def _digest(identity: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+def _digest(run: dict[str, Any]) -> str:
+    """Of all but itself."""
+    content = {name: value for name, value in run.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
@@ -241,8 +242,8 @@ def read_run(run_dir: Path) -> dict[str, Any]:
         known = read_json(path, {}).get("format", 1)
         if known in READ:
             run = read_json(path, {"identity": dict, "id": str, "devices": str})
-            if known != 2 and run.get("sha256") != _digest(run["identity"]):
-                raise ValueError(f"{path} is damaged: its identity is not what was written")
+            if known != 2 and run.get("sha256") != _digest(run):
+                raise ValueError(f"{path} is damaged: it is not what was written")
             return run
     except FileNotFoundError as error:
         raise ValueError(f"run: {run_dir} holds no run (no run.json in it)") from error

@@ -65,7 +65,8 @@ class Loop(Interrupt):
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         super().__exit__(kind, error, trace)
         if error is not None and self._generation is not None:
-            saved = f"; {self.run_dir} has what was saved" if self.run_dir else ""
+            there = self.run_dir is not None and self.run_dir.exists()
+            saved = f"; {self.run_dir} has what was saved" if there else ""
             error.add_note(f"{BEGUN}, and had come to generation {self._generation}{saved}")
 
     def drive(self, batch: Batch, schedule: Schedule, watch: Watch) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -41,7 +42,8 @@ class JsonLines:
     def write(self, rows: list[Row]) -> None:
         new = [row for row in rows if row["generation"] > self.last_generation]
         # Opened for each chunk alone, since a sweep has more trials than a process has files.
-        with self._path.open("ab") as file:
+        with self._path.open("r+b") as file:  # which is there, unless it was taken away
+            file.seek(0, os.SEEK_END)
             for row in new:
                 file.write(json.dumps(finite(row)).encode() + b"\n")
                 self.last_generation = row["generation"]
@@ -83,7 +85,8 @@ def is_row(row: Any) -> bool:
     """Whether it is what a run writes of a generation: numbers by name, null where not finite."""
     if not isinstance(row, dict) or type(row.get("generation")) is not int:
         return False
-    numbers = all(value is None or isinstance(value, int | float) for value in row.values())
+    values = [value for value in row.values() if value is not None]
+    numbers = all(isinstance(x, float) or (isinstance(x, int) and abs(x) < 2**63) for x in values)
     return numbers and ("test/return_mean" in row) == ("test/diverged" in row)
 
 

@@ -146,7 +146,11 @@ class Run:
         if self.directory is None:
             return
         path = self.directory / "metrics.jsonl"
-        rows = [row for row in read_rows(path)[0] if row["generation"] <= generation]
+        found, _ = read_rows(path)
+        rows = [row for row in found if row["generation"] <= generation]
+        for expected, row in enumerate(found[len(rows) :], start=generation + 1):
+            if row["generation"] != expected:  # or those that it now writes would be left out
+                raise ValueError(f"{path} is damaged: it lacks the row of generation {expected}")
         if len(rows) < generation:
             self.rows_lost = f"{path} lacks {generation - len(rows)} of {generation} rows"
             warnings.warn(f"{self.rows_lost}: counts, times and `best` lack them too", stacklevel=3)

@@ -15,7 +15,7 @@ import pytest
 import jaxes
 from jaxes.core import TRAIN
 from jaxes.problems.functions import sphere
-from jaxes.training import manifest
+from jaxes.training import identity, manifest
 from jaxes.training.checkpoint import Checkpoints
 from jaxes.training.verify import verify
 
@@ -300,13 +300,12 @@ def test_the_end_of_a_run_is_told(tmp_path):
     assert about()["reason"] == "done"  # a refusal is no end
 
 
-def test_other_devices_are_told(tmp_path):
+def test_other_devices_are_told(tmp_path, monkeypatch):
     run_dir = tmp_path / "run"
     train(run_dir, 2)
     train(run_dir, 4, resume=True)
-    about = json.loads((run_dir / "run.json").read_text())
-    (run_dir / "run.json").write_text(json.dumps(about | {"devices": "NVIDIA H200"}))
-    with pytest.warns(UserWarning, match="the run began on NVIDIA H200; on cpu its last bits"):
+    monkeypatch.setattr(identity, "_devices", lambda: "NVIDIA H200")
+    with pytest.warns(UserWarning, match="the run began on cpu.*; on NVIDIA H200 its last bits"):
         train(run_dir, 6, resume=True)
 
 
@@ -317,8 +316,26 @@ def test_an_altered_identity_is_noticed(tmp_path):
     for old, new in [('"seed": 0', '"seed": 1'), ('"seed"', '"sead"'), ('"cma_es"', '"cma_e5"')]:
         assert old in text
         (run_dir / "run.json").write_text(text.replace(old, new, 1))
-        with pytest.raises(ValueError, match=r"run.json is damaged: its identity"):
+        with pytest.raises(ValueError, match=r"run.json is damaged: it is not what was"):
             jaxes.evaluate(run_dir)
+
+
+def test_a_file_in_the_place_of_a_checkpoint_is_damage(whole, tmp_path):
+    run_dir = shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(run_dir / "checkpoints" / "9")
+    (run_dir / "checkpoints" / "9").write_text("")
+    assert "is damaged" in verify(run_dir)[run_dir / "checkpoints" / "9"]
+    with pytest.warns(UserWarning, match="9 is damaged: .*; that of 8 is taken instead"):
+        train(run_dir, 9, resume=True)
+    assert_same_state(run_dir, 9, whole)
+
+
+def test_a_row_far_ahead_hides_no_others(whole, tmp_path):
+    run_dir = shutil.copytree(whole, tmp_path / "run")
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"generation": 1000, "time/seconds": 1.0}\n')
+    with pytest.raises(ValueError, match="lacks the row of generation 10"):
+        train(run_dir, 12, resume=True)
 
 
 def test_lost_rows_are_told(whole, tmp_path):
