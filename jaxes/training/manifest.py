@@ -28,7 +28,7 @@ def describe(leaf: np.ndarray) -> dict[str, Any]:
 def write(directory: Path, generation: int, leaves: Leaves) -> None:
     """Writes that of the leaves of this generation and of all files that are there."""
     content = {
-        "generation": generation,
+        "generation": int(generation),  # which may be one of NumPy
         "leaves": {name: describe(np.asarray(leaf)) for name, leaf in leaves.items()},
         "files": _hashes(directory),
     }

@@ -146,7 +146,12 @@ def test_evaluate_shows_the_spread_and_takes_a_checkpoint(tmp_path, monkeypatch,
         "problem": problem,
         "policy": {"name": "linear"},
         "strategy": {"name": "openai_es", "population_size": 4},
-        "training": {"num_generations": 4, "checkpoint_every": 1, "test_every": 2},
+        "training": {
+            "num_generations": 4,
+            "checkpoint_every": 1,
+            "test_every": 2,
+            "keep_checkpoints": "all",
+        },
     }
     (tmp_path / "fast.yaml").write_text(yaml.safe_dump(config))
     assert cli.main(["train", "fast.yaml", "--run-dir", "run"]) == 0
