@@ -50,7 +50,7 @@ def identity_of(
     }
     if not sections and problem is not None and problem.episodes is not None:
         identity["episodes"] = problem.episodes._asdict()
-    return json.loads(json.dumps(identity, default=lambda number: np.asarray(number).tolist()))
+    return _plain(identity)
 
 
 def config_of(
@@ -151,7 +151,13 @@ def note_end(run_dir: Path, reason: str, result: dict[str, Any] | None) -> None:
 
 
 def _write(path: Path, run: dict[str, Any]) -> None:
+    run = _plain(run)
     write_whole(path, json.dumps(run | {"sha256": _digest(run)}, indent=1))
+
+
+def _plain(content: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back; a seed, say, may be a number of NumPy's."""
+    return json.loads(json.dumps(content, default=lambda number: np.asarray(number).tolist()))
 
 
 def _digest(run: dict[str, Any]) -> str:

@@ -290,7 +290,7 @@ def test_the_end_of_a_run_is_told(tmp_path):
         train(run_dir, 3, callback=broken)
     assert about()["reason"] == "failed: LookupError: of the user's own"
     first = about()
-    train(run_dir, 3, resume=True)
+    train(run_dir, np.int64(3), resume=True, seed=np.int64(0))
     assert about()["reason"] == "done"
     assert first["started"] == about()["started"] <= about()["ended"]
     assert about()["jaxes"] == jaxes.__version__
