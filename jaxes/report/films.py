@@ -1,11 +1,11 @@
 """The films of a page: an episode of each policy, or the reason why there is none."""
 
 import base64
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxes.report import render
 from jaxes.terminal import format_number
 
 
@@ -30,10 +30,9 @@ def films_of(runs: Mapping[str, Path]) -> list[Shown]:
 
 def _film_of(title: str, run: Path) -> Shown:
     try:
-        render = importlib.import_module("jaxes.report.render")
         film = render.film_of(run)
         data = base64.b64encode(render.encoded(film, "mp4")).decode()
-    except (ImportError, ValueError) as error:
+    except ValueError as error:
         return Shown(title, "", f"no film: {error}")
     said = f"return {format_number(film.episode_return)} in {film.length} steps"
     return Shown(title, f"data:video/mp4;base64,{data}", said)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -12,6 +11,7 @@ from sweep_runs import run, table
 from written_runs import append, config_with, rows_of, write_run, write_sweep
 
 from jaxes import cli
+from jaxes.report import films
 from jaxes.report.curves import curve_of
 from jaxes.report.pictures import MOST_CURVES, pictures
 from jaxes.report.runs import read, read_sweep
@@ -285,7 +285,7 @@ def test_films_are_part_of_the_page_or_say_why_not(tmp_path, monkeypatch):
             return kind.encode()
 
     runs = [write_run(tmp_path / name, rows_of([1.0])) for name in "abcde"]
-    monkeypatch.setitem(sys.modules, "jaxes.report.render", Render)
+    monkeypatch.setattr(films, "render", Render)
     output = tmp_path / "page.html"
     run("report", *runs, "--output", output)
     page = Page(output)
