@@ -1,6 +1,7 @@
 """Files and folders that are either there whole or not at all."""
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -47,6 +48,13 @@ def read_json(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {brief(error)}") from error
     return content
+
+
+def digest_of(content: bytes | Mapping[str, Any]) -> str:
+    """The SHA-256 of a file's content, or of plain data in whatever order its names stand."""
+    if isinstance(content, Mapping):
+        content = json.dumps(content, sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def check_free(field: str, path: Any) -> None:

@@ -13,7 +13,6 @@ A built-in network is rebuilt from its spec and its arrays; any other one runs a
 that was exported. Nothing in the directory is run as Python.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ from jax import Array
 
 from jaxes.checks import brief, check, failing, is_number, show
 from jaxes.environments.base import flat, greatest
+from jaxes.files import digest_of
 from jaxes.policies import POLICIES, Params, PolicyState, initial_state, make_policy
 from jaxes.problems.observations import Normalizer
 
@@ -135,13 +135,6 @@ def named(params: Params) -> dict[str, Any]:
     leaves = jax.tree_util.tree_leaves_with_path(params["params"] if whole else params)
     keystr = partial(jax.tree_util.keystr, simple=True, separator="/")
     return {f"params/{keystr(path)}".rstrip("/"): leaf for path, leaf in leaves}
-
-
-def digest_of(content: bytes | Mapping[str, Any]) -> str:
-    """The sha256 of a file, or of what `policy.json` says."""
-    if isinstance(content, Mapping):
-        content = json.dumps(content, sort_keys=True).encode()
-    return hashlib.sha256(content).hexdigest()
 
 
 def _read_about(folder: Path) -> dict[str, Any]:

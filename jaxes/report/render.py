@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxes import core
 from jaxes.checks import check, check_count, check_positive, check_seed, failing
 from jaxes.config.files import config_of_run
 from jaxes.config.plan import is_plan_run
@@ -21,7 +20,7 @@ from jaxes.planning.control import agent_in
 from jaxes.policies import initial_state
 from jaxes.policy_directory import is_policy, load_policy
 from jaxes.report.episode import Actor, play
-from jaxes.training.evaluate import Choice, restored
+from jaxes.training.evaluate import Choice, restored, start_of
 from jaxes.training.learn import learned
 
 PIECES_PER_SECOND = 10.0
@@ -191,13 +190,13 @@ def _of_problem(run: Path, checkpoint: Choice, seed: int, view: View) -> Film:
         _draws(problem.environment)  # before anything is computed
     elif about["name"] != "tetris":
         raise ValueError(f"run: {run} has no policy: its problem is {about['name']!r}")
-    template = jax.jit(lambda key: core.init(key, strategy, problem))(key)
+    template = start_of(problem, strategy)
     _, state = restored(run, template, checkpoint)
     if problem.policy is None:
         return _of_game(about, state.strategy.mean, seed, view)
     policy = problem.policy(state.strategy.mean, state.problem)
     acting = policy._replace(apply=partial(policy.apply, policy.init(key)))
-    length = about["episode_length"]
+    length = problem.episodes.episode_length
     return film(problem.environment, acting, key=key, episode_length=length, **view._asdict())
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jaxes.checks import check
 from jaxes.config import files
 from jaxes.sweeps.table import COLUMNS, MEASURE, is_swept, read_table
+from jaxes.training.directory import trial_dir
 from jaxes.training.followed import Followed
 from jaxes.training.identity import read_run
 from jaxes.training.metrics import Row, read_rows
@@ -90,7 +91,7 @@ def read_sweep(path: Path) -> Sweep:
         training = training_of(path)
         rows = [came_to(trial, training) for trial in follow_trials(path)]
     fields = _differing(rows, list(filter(is_swept, rows[0])))
-    rows = [row | {"run_dir": _trial_dir(path, row["trial"])} for row in rows]
+    rows = [row | {"run_dir": trial_dir(path, row["trial"])} for row in rows]
     return Sweep(fields, fields, rows)
 
 
@@ -101,14 +102,14 @@ def follow_trials(path: Path) -> list[Followed]:
     rows = [{name: values.get(name) for name in swept} for _, values in trials]
     fields = _differing(rows, list(swept))
     return [
-        Followed(_trial_dir(path, i), i, seed, {name: row[name] for name in fields})
+        Followed(trial_dir(path, i), i, seed, {name: row[name] for name in fields})
         for i, ((seed, _), row) in enumerate(zip(trials, rows, strict=True))
     ]
 
 
 def training_of(path: Path) -> dict[str, Any]:
     """The section `training` of a run, or of a sweep's trials; empty where there is no config."""
-    for config in (path / "trials" / "0000" / "config.yaml", path / "config.yaml"):
+    for config in (trial_dir(path, 0) / "config.yaml", path / "config.yaml"):
         with contextlib.suppress(files.ConfigError):
             section = files.read(config).get("training")
             known = section.items() if isinstance(section, dict) else ()
@@ -212,7 +213,3 @@ def _flat(sections: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{path}{name}.")
         else:
             yield f"{path}{name}", value
-
-
-def _trial_dir(sweep: Path, trial: int) -> Path:
-    return sweep / "trials" / f"{trial:04d}"

@@ -15,6 +15,7 @@ from jaxes.core import Problem, Strategy
 from jaxes.files import write_whole
 from jaxes.terminal import say
 from jaxes.training.batch import Batch
+from jaxes.training.directory import trial_dir
 from jaxes.training.identity import check_identity, describe, identity_of
 from jaxes.training.run import Run, Trial
 from jaxes.training.start import Start
@@ -68,7 +69,7 @@ def make_plans(
     for group, size in zip(groups, known, strict=True):
         plan = make_plan(
             group,
-            [Run(trial, path and _trial_dir(path, trial)) for trial in group.trials],
+            [Run(trial, path and trial_dir(path, trial.index)) for trial in group.trials],
             exact,
             limit,
             size,
@@ -96,7 +97,7 @@ def check_directories(path: Path, groups: Sequence[Group], about: Mapping[str, A
     """Raises a ValueError where the directory of a trial holds another run."""
     for group in groups:
         for trial in group.trials:
-            check_identity(_trial_dir(path, trial), _identity(group, trial, about))
+            check_identity(trial_dir(path, trial.index), _identity(group, trial, about))
 
 
 def make_directories(
@@ -106,7 +107,7 @@ def make_directories(
     `about` it; and the sizes of the batches."""
     for group in (plan.group for plan in plans):
         for trial in group.trials:
-            directory = _trial_dir(path, trial)
+            directory = trial_dir(path, trial.index)
             directory.mkdir(parents=True, exist_ok=True)
             if start is not None:
                 start.save(directory)
@@ -123,10 +124,6 @@ def _identity(group: Group, trial: Trial, about: Mapping[str, Any]) -> dict[str,
 def _checkpoints_of(path: Path | None, batches_before: int, index: int) -> Path | None:
     """Where a group's batch number `index` is saved; batches are numbered through all groups."""
     return None if path is None else path / "batches" / str(batches_before + index)
-
-
-def _trial_dir(path: Path, trial: Trial) -> Path:
-    return path / "trials" / f"{trial.index:04d}"
 
 
 def make_plan(

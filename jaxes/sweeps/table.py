@@ -15,7 +15,7 @@ import numpy as np
 from jaxes.checks import brief, check
 from jaxes.files import write_whole
 from jaxes.statistics import interquartile_mean
-from jaxes.training.directory import locked
+from jaxes.training.directory import locked, trial_dir
 from jaxes.training.run import RunResult, configuration_key
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ def write_tables(directory: Path, rows: Sequence[Row]) -> None:
     pyarrow.parquet.write_table(pyarrow.table(columns), whole)
     write_whole(directory / "results.parquet", whole.getvalue())
     first = min(by_configuration(rows, swept), key=rank_key)
-    config = directory / "trials" / f"{first[0]['trial']:04d}" / "config.yaml"  # of the first seed
+    config = trial_dir(directory, first[0]["trial"]) / "config.yaml"  # of the first seed
     if any(row["status"] != "diverged" for row in first) and config.exists():
         write_whole(directory / "best.yaml", config.read_bytes())
 

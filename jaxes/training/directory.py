@@ -109,6 +109,11 @@ def locked(path: Path, run_dir: Path, kind: int = fcntl.LOCK_EX) -> Iterator[IO]
         yield lock
 
 
+def trial_dir(sweep: Path, index: int) -> Path:
+    """That of a sweep's trial."""
+    return sweep / "trials" / f"{index:04d}"
+
+
 def sweep_of(run_dir: Path) -> Path | None:
     """The directory of the sweep that the run is a trial of; None where it is none."""
     run_dir = run_dir.resolve()  # by whatever link or path it is reached

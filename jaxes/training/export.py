@@ -14,9 +14,9 @@ from jax import Array
 from jaxes.checks import check, failing, is_key, kinds, show
 from jaxes.core import Problem, TrainState
 from jaxes.environments import observation_size
-from jaxes.files import whole_folder
+from jaxes.files import digest_of, whole_folder
 from jaxes.policies import Policy, initial_state
-from jaxes.policy_directory import ABOUT, ARRAYS, FORMAT, START, STEP, digest_of, named
+from jaxes.policy_directory import ABOUT, ARRAYS, FORMAT, START, STEP, named
 from jaxes.specs import spec_of
 from jaxes.training.identity import PACKAGES, read_run, versions
 from jaxes.training.metrics import finite

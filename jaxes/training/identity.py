@@ -1,7 +1,6 @@
 """What a run is, in its `run.json`: what must be the same when it is resumed, and what made it."""
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import re
@@ -20,7 +19,7 @@ import yaml
 from jaxes import hparams
 from jaxes.checks import brief
 from jaxes.core import HParams, Problem, Strategy, TrainHParams
-from jaxes.files import read_json, write_whole
+from jaxes.files import digest_of, read_json, write_whole
 from jaxes.specs import spec_of
 from jaxes.training.run import Trial
 
@@ -162,8 +161,7 @@ def _plain(content: dict[str, Any]) -> dict[str, Any]:
 
 def _digest(run: dict[str, Any]) -> str:
     """Of all but itself."""
-    content = {name: value for name, value in run.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return digest_of({name: value for name, value in run.items() if name != "sha256"})
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

@@ -4,7 +4,6 @@ Storage formats notice few damages by themselves: a flipped bit in an array is a
 are compared before they are read, since what reads damaged ones may do anything; leaves after it.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxes.files import files_of, read_json, write_whole
+from jaxes.files import digest_of, files_of, read_json, write_whole
 
 FILE = "manifest.json"
 Leaves = Mapping[str, np.ndarray]  # by name, such as `.strategy.mean`
@@ -21,7 +20,7 @@ Manifest = dict[str, Any]
 
 def describe(leaf: np.ndarray) -> dict[str, Any]:
     """What the manifest says of a leaf; the hash is of its numbers in C order."""
-    digest = hashlib.sha256(leaf.tobytes()).hexdigest()
+    digest = digest_of(leaf.tobytes())
     return {"shape": list(leaf.shape), "dtype": str(leaf.dtype), "sha256": digest}
 
 
@@ -67,7 +66,7 @@ def compare(what: str, found: Mapping[str, Any], expected: Mapping[str, Any]) ->
 def _hashes(directory: Path) -> dict[str, str]:
     """Of all files but the manifest, by their paths within the directory."""
     return {
-        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(directory).as_posix(): digest_of(path.read_bytes())
         for path in files_of(directory)
         if path.name != FILE
     }

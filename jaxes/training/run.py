@@ -85,8 +85,7 @@ class RunResult(NamedTuple):
 
     def end(self) -> dict[str, Any]:
         """What `run.json` says of it."""
-        told = finite(self.plain()) | {"measures": finite(self.measures)}
-        return {"reason": self.status, "result": told}
+        return {"reason": self.status, "result": finite(self.plain())}
 
     def plain(self) -> dict[str, Any]:
         """All but the state, as plain data."""
