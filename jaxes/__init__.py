@@ -24,7 +24,8 @@ from jaxes.core import (
     make_update_step,
     run,
 )
-from jaxes.environments import Environment
+from jaxes.environments import Environment, randomize
+from jaxes.hparams import Ramp
 from jaxes.optimize import SearchResult, Termination, maximize, minimize
 from jaxes.parallel import guard_reductions, make_mesh, use_cpu_devices
 from jaxes.planning import control
@@ -57,6 +58,7 @@ __all__ = [
     "LoadedPolicy",
     "Population",
     "Problem",
+    "Ramp",
     "RunResult",
     "SearchResult",
     "Strategy",
@@ -90,6 +92,7 @@ __all__ = [
     "planning",
     "policies",
     "problems",
+    "randomize",
     "render",
     "run",
     "sep_cma_es",

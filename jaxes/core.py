@@ -42,6 +42,7 @@ UpdateStep = Callable[..., tuple["TrainState", dict[str, Array]]]  # see `make_u
 Generation = Callable[..., tuple["TrainState", dict[str, Array], "Tests | None"]]
 
 TRAIN, TEST, IDLE = 0, 1, 2  # what a call of the update step is for
+DRAWN = ("randomized", "held_out")  # how names of tests end that are not of a base system
 TAKEN = {"fitness", "test", "time"}  # groups of metrics that are not the problem's
 
 
@@ -96,13 +97,14 @@ class Evaluation(NamedTuple):
       fitness: `[N]`, maximized. NaN marks a member that could not be judged; it ranks worst.
       problem_state: the problem's state for the next generation.
       metrics: scalars by name (`group/name`).
-      tests: of the mean, where that was asked for; zeros otherwise.
+      tests: of the mean, where that was asked for; zeros otherwise. Where there are several kinds,
+        by name: what ends in `randomized` or `held_out` is not of a base system.
     """
 
     fitness: Array
     problem_state: State
     metrics: dict[str, Array]
-    tests: Tests | None = None
+    tests: Tests | Mapping[str, Tests] | None = None
 
 
 class Evaluate(Protocol):
@@ -130,6 +132,7 @@ class Problem(NamedTuple):
       policy: of a policy search, `(mean [D], problem_state) -> Policy`, whose `init` gives these
         parameters; from raw observations it gives what `environment.step` takes.
       episodes: of a policy search, its `jaxes.problems.policy_search.Episodes`.
+      tasks: of a search over several, their environments by name, as the policy meets them.
       spec: what a config says of it, or None (see `jaxes.specs`).
     """
 
@@ -140,6 +143,7 @@ class Problem(NamedTuple):
     environment: Any = None
     policy: Callable[[Array, State], Any] | None = None
     episodes: Any = None
+    tasks: Mapping[str, Any] | None = None
     spec: Mapping[str, Any] | None = None
 
 
@@ -323,7 +327,10 @@ def check_evaluation(found: Any, population_size: int, before: State) -> None:
         own = group is not None and group not in TAKEN
         allowed = f"group/name, the group none of {', '.join(sorted(TAKEN))}"
         check("the name of a metric", name, own, allowed)
-    if found.tests is not None:
+    if isinstance(found.tests, Mapping):
+        for tests in found.tests.values():
+            _check_tests(tests)
+    elif found.tests is not None:
         _check_tests(found.tests)
 
 

@@ -4,13 +4,75 @@
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
+from jax import Array
 
-from jaxes.checks import near
+from jaxes.checks import check, check_count, check_name, near
 
 T = TypeVar("T")
+
+
+class Ramp(NamedTuple):
+    """A number that goes from `start` to `end` in so many generations, and stays there.
+
+    Example:
+      >>> jaxes.randomize.uniform("width", 0.05, jaxes.Ramp(0.5, 2.0, num_generations=100))
+    """
+
+    start: Array | float
+    end: Array | float
+    num_generations: Array | float
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What a config says of it."""
+        return self._asdict()
+
+    @classmethod
+    def of(cls, field: str, given: Mapping[str, Any]) -> "Ramp":
+        """From a mapping of its fields; a ValueError for others."""
+        for name in given:
+            check_name(field, name, cls._fields)
+        whole = given.keys() == set(cls._fields)
+        check(field, dict(given), whole, f"with the fields {', '.join(cls._fields)}")
+        return cls(**given)
+
+    def at(self, generation: Array | int) -> Array:
+        """The number in a generation."""
+        share = jnp.clip(generation / self.num_generations, 0, 1)
+        return self.start + (self.end - self.start) * share
+
+
+Number = Array | float | Ramp
+
+
+def ends(field: str, number: Any) -> list[Any]:
+    """The numbers that it begins and ends with; a ValueError for a ramp that has no length."""
+    if not isinstance(number, Ramp):
+        return [number]
+    check_count(f"{field}.num_generations", number.num_generations)
+    return [number.start, number.end]
+
+
+def has_ramp(hparams: Any) -> bool:
+    """Whether one of the numbers is a `Ramp`."""
+    return any(map(_is_ramp, jax.tree.leaves(hparams, is_leaf=_is_ramp)))
+
+
+def now(hparams: T, generation: Array | int) -> T:
+    """The numbers in a generation."""
+
+    def number(leaf: Any) -> Any:
+        return leaf.at(generation) if isinstance(leaf, Ramp) else leaf
+
+    return jax.tree.map(number, hparams, is_leaf=_is_ramp)
+
+
+def _is_ramp(leaf: Any) -> bool:
+    return isinstance(leaf, Ramp)
 
 
 def paths(hparams: Any) -> dict[str, Any]:

@@ -52,6 +52,12 @@ def of_search(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return {**parts, "problem": arguments}
 
 
+def of_many(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Of a policy in several: as `of_search`, their specs being an environment's `tasks`."""
+    tasks = arguments.pop("tasks")
+    return of_search(name, {"environment": named(name, {"tasks": tasks}), **arguments})
+
+
 def of_strategy(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """`{"name": ..., "population_size": N, name: the other arguments}`."""
     return {"name": name, "population_size": arguments.pop("population_size"), name: arguments}

@@ -39,7 +39,7 @@ def rollout(environment, act, initial_policy_state, jobs, *, width, episode_leng
     policy = Policy(init=None, initial_state=initial_policy_state, apply=None)
     num_observations = jobs.context(jnp.zeros(1, jnp.int32)).params[1].shape[1]
     simulation = episodes.make_simulation(
-        environment,
+        lambda system: environment,
         lambda params, *inputs: act(params[0], *inputs),
         policy,
         episode_length=episode_length,

@@ -69,7 +69,7 @@ def walk(width):  # 200 episodes of 1 to 200 steps, most of them short, of one r
         return (left - 1, reward), jnp.zeros(1), reward, left == 1
     keys = jax.vmap(lambda job: jax.random.fold_in(jax.random.key(0), job))(jnp.arange(200))
     jobs = lambda pending: Jobs(
-        pending, keys, jnp.arange(200),
+        pending, Origin(keys), jnp.arange(200),
         lambda jobs: Context(jnp.zeros(jobs.shape), jnp.zeros((jobs.size, 1))))
     def act(params, memory, observation):
         return params[None], memory

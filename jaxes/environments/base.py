@@ -45,6 +45,13 @@ class Environment(NamedTuple):
       dt: seconds that a step takes in the world; None where that is not known.
       render: `(env_states, width, height) -> frames`, uint8 `[T, H, W, 3]`: pictures of T states,
         which are stacked over time on the host; None where it cannot be drawn.
+      system: what is the same in all its states, such as masses, lengths and gravity: a pytree of
+        numbers; given where there may be environments that differ in it alone, with
+      with_system: `(system) -> Environment`, the same environment with another system, whose
+        numbers may be traced. Whoever replaces another function here replaces this one too.
+      randomize: `(key, system, ranges) -> system`, what a search draws for each episode; None: all
+        have `system`, as `reset` and `step` have it anyway. See `jaxes.randomize.randomized`.
+      test_randomize: likewise, for tests that are told apart from others.
       spec: what a config says of it, or None (see `jaxes.specs`).
     """
 
@@ -60,6 +67,10 @@ class Environment(NamedTuple):
     done_fn: Callable[[Array], Array] | None = None
     dt: float | None = None
     render: Callable[[EnvState, int, int], np.ndarray] | None = None
+    system: Any = None
+    with_system: Callable[[Any], "Environment"] | None = None
+    randomize: Any = None
+    test_randomize: Any = None
     spec: Mapping[str, Any] | None = None
 
     @property
@@ -115,7 +126,10 @@ def tidied(environment: Environment) -> Environment:
     floats = all(jnp.issubdtype(each.dtype, jnp.floating) for each in rewards)
     if _is_vector(observation) and floats and all(each.dtype == bool for each in ends):
         return environment
+    return _tidied(environment)
 
+
+def _tidied(environment: Environment) -> Environment:
     def reset(key: Array) -> tuple[EnvState, Array]:
         env_state, observation = environment.reset(key)
         return env_state, _as_vector(observation)
@@ -129,6 +143,7 @@ def tidied(environment: Environment) -> Environment:
         step=step,
         reward_fn=_then(environment.reward_fn, _as_float),
         done_fn=_then(environment.done_fn, _as_bool),
+        with_system=_then(environment.with_system, _tidied),
     )
     return with_spec(tidy, spec_of(environment))
 
@@ -153,7 +168,7 @@ def _as_bool(done: Any) -> Array:
     return jnp.asarray(done).astype(bool)
 
 
-def _then(fn: Callable | None, convert: Callable[[Any], Array]) -> Callable | None:
+def _then(fn: Callable | None, convert: Callable[[Any], Any]) -> Callable | None:
     """What `convert` makes of what the function, if there is one, returns."""
     return fn and (lambda *arguments: convert(fn(*arguments)))
 

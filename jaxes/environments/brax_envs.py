@@ -1,6 +1,8 @@
 """Brax environments. The only module that imports brax, and only when an environment is made."""
 
 import contextlib
+import copy
+import dataclasses
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -67,7 +69,7 @@ def brax(
         env = env_name
         if isinstance(env, envs.Env):
             check("options", options, not options, "empty for an environment that is made already")
-            return _bare(env, f"env_name {type(env).__name__}")
+            return _environment(env, f"env_name {type(env).__name__}", made_of=id(env))
         from brax.envs import _envs as registered  # Brax offers no public way to list them
 
         check_name("env_name", env_name, sorted(registered))
@@ -79,7 +81,8 @@ def brax(
         own = f"env_name: brax's {env_name!r} fails in its own code on backend {backend!r}{given}"
         with failing(own):
             env = _made(partial(envs.get_environment, env_name, **options), chosen)
-    return _bare(env, f"env_name {env_name!r} on {backend!r}")
+    made_of = (env_name, backend, repr(options))
+    return _environment(env, f"env_name {env_name!r} on {backend!r}", made_of)
 
 
 def _takes_backend(constructor: Callable) -> bool:
@@ -119,7 +122,34 @@ def _checked(options: Mapping[str, Any] | None, constructor: Callable) -> dict[s
     return dict(options or {})
 
 
-def _bare(env: Any, name: str) -> Environment:
+def _environment(env: Any, name: str, made_of: Any) -> Environment:
+    dt = getattr(env, "dt", None)  # of all that have physics; a float32
+    return _bare(env)._replace(
+        name=name,
+        dt=None if dt is None else round(float(dt), 9),
+        render=_render(env),
+        system=getattr(env.unwrapped, "sys", None),
+        with_system=_WithSystem(made_of, env) if hasattr(env.unwrapped, "sys") else None,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithSystem:
+    """`Environment.with_system` of Brax's; equal where they are made of the same."""
+
+    made_of: Any
+    env: Any = dataclasses.field(compare=False)
+
+    def __call__(self, system: Any) -> Environment:
+        env = inner = copy.copy(self.env)  # what is traced must not stay in the original
+        while inner is not inner.unwrapped:
+            inner.env = copy.copy(inner.env)
+            inner = inner.env
+        inner.sys = system
+        return _bare(env)
+
+
+def _bare(env: Any) -> Environment:
     """Without auto-reset and episode wrapper; the rollout does both."""
 
     def numbered(state: Any) -> Any:
@@ -136,16 +166,8 @@ def _bare(env: Any, name: str) -> Environment:
         state = numbered(env.step(state, action))
         return state, state.obs, state.reward, state.done.astype(bool)
 
-    dt = getattr(env, "dt", None)  # of all that have physics; a float32
     return Environment(
-        reset,
-        step,
-        env.action_size,
-        name,
-        measure=_measure,
-        summed=("alive_reward", "forward"),
-        dt=None if dt is None else round(float(dt), 9),
-        render=_render(env),
+        reset, step, env.action_size, measure=_measure, summed=("alive_reward", "forward")
     )
 
 

@@ -5,6 +5,7 @@ control problems", in the form and with the constants of Gymnasium's `cartpole.p
 """
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,14 +17,19 @@ from jaxes.environments.base import Environment
 from jaxes.environments.sketch import ACCENT, FAINT, INK, Sketch, sketched
 from jaxes.specs import recorded
 
-GRAVITY = 9.8  # m/s²
-CART, POLE = 1.0, 0.1  # masses, kg
-TOTAL = CART + POLE
-LENGTH = 0.5  # half the pole's, m
 FORCE = 10.0  # at an action of 1, N
 TAU = 0.02  # a step, s
 MAX_X, MAX_THETA = 2.4, math.radians(12)  # the episode ends beyond
 NUM_STEPS = 200
+
+
+class System(NamedTuple):
+    """What may be randomized."""
+
+    gravity: Array | float = 9.8  # m/s²
+    cart_mass: Array | float = 1.0  # kg
+    pole_mass: Array | float = 0.1  # kg
+    half_length: Array | float = 0.5  # of the pole, m
 
 
 class State(NamedTuple):
@@ -52,15 +58,21 @@ def continuous_cartpole() -> Environment:
     Example:
       >>> environment = jaxes.environments.continuous_cartpole()
     """
+    return _with_system(System())
+
+
+def _with_system(system: System) -> Environment:
     return Environment(
         _reset,
-        _step,
+        partial(_step, system),
         action_size=1,
         name="continuous_cartpole",
         reward_fn=_seen_reward,
         done_fn=_seen_end,
         dt=TAU,
         render=render,
+        system=system,
+        with_system=_with_system,
     )
 
 
@@ -70,13 +82,15 @@ def _reset(key: Array) -> tuple[State, Array]:
     return State(x, x_dot, theta, theta_dot, jnp.zeros((), jnp.int32)), observation
 
 
-def _step(state: State, action: Array) -> tuple[State, Array, Array, Array]:
+def _step(system: System, state: State, action: Array) -> tuple[State, Array, Array, Array]:
+    gravity, cart, pole, length = system
+    total = cart + pole
     x, x_dot, theta, theta_dot, steps = state
     force = FORCE * jnp.clip(action[0], -1, 1)
     sin, cos = jnp.sin(theta), jnp.cos(theta)
-    t = (force + POLE * LENGTH * theta_dot**2 * sin) / TOTAL
-    theta_acc = (GRAVITY * sin - cos * t) / (LENGTH * (4 / 3 - POLE * cos**2 / TOTAL))
-    x_acc = t - POLE * LENGTH * theta_acc * cos / TOTAL
+    t = (force + pole * length * theta_dot**2 * sin) / total
+    theta_acc = (gravity * sin - cos * t) / (length * (4 / 3 - pole * cos**2 / total))
+    x_acc = t - pole * length * theta_acc * cos / total
     state = State(
         x=x + TAU * x_dot,
         x_dot=x_dot + TAU * x_acc,
@@ -112,6 +126,7 @@ def _draw(sketch: Sketch, state: Any) -> None:
     x, theta = float(state.x), float(state.theta)
     sketch.rod((-MAX_X, 0.0), (MAX_X, 0.0), 0.04, FAINT)
     sketch.box((x, 0.0), (0.7, 0.4), INK)
-    tip = x + 2 * LENGTH * math.sin(theta), 2 * LENGTH * math.cos(theta)
+    length = 2 * float(System().half_length)
+    tip = x + length * math.sin(theta), length * math.cos(theta)
     sketch.rod((x, 0.0), tip, 0.12, ACCENT)
     sketch.disc((x, 0.0), 0.06, FAINT)

@@ -1,6 +1,7 @@
 """A pendulum swings up and stays: Pendulum-v1, with the constants of Gymnasium's `pendulum.py`."""
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +13,17 @@ from jaxes.environments.base import Environment
 from jaxes.environments.sketch import ACCENT, FAINT, INK, Sketch, sketched
 from jaxes.specs import recorded
 
-GRAVITY, MASS, LENGTH = 10.0, 1.0, 1.0  # m/s², kg, m
 DT = 0.05  # a step, s
 MAX_SPEED, MAX_TORQUE = 8.0, 2.0  # rad/s, N m
 NUM_STEPS = 200
+
+
+class System(NamedTuple):
+    """What may be randomized."""
+
+    gravity: Array | float = 10.0  # m/s²
+    mass: Array | float = 1.0  # kg
+    length: Array | float = 1.0  # m
 
 
 class State(NamedTuple):
@@ -40,15 +48,21 @@ def pendulum() -> Environment:
     Example:
       >>> environment = jaxes.environments.pendulum()
     """
+    return _with_system(System())
+
+
+def _with_system(system: System) -> Environment:
     return Environment(
         _reset,
-        _step,
+        partial(_step, system),
         action_size=1,
         name="pendulum",
         reward_fn=_seen_reward,
         done_fn=_never,
         dt=DT,
         render=render,
+        system=system,
+        with_system=_with_system,
     )
 
 
@@ -59,11 +73,12 @@ def _reset(key: Array) -> tuple[State, Array]:
     return state, _observe(state)
 
 
-def _step(state: State, action: Array) -> tuple[State, Array, Array, Array]:
+def _step(system: System, state: State, action: Array) -> tuple[State, Array, Array, Array]:
     # Few operations, each elementwise: a planner runs this millions of times a second.
+    gravity, mass, length = system
     theta, theta_dot, steps = state
     u = _torque(action)
-    acceleration = 1.5 * GRAVITY / LENGTH * jnp.sin(theta) + 3 / (MASS * LENGTH**2) * u
+    acceleration = 1.5 * gravity / length * jnp.sin(theta) + 3 / (mass * length**2) * u
     new_theta_dot = jnp.clip(theta_dot + DT * acceleration, -MAX_SPEED, MAX_SPEED)
     after = State(theta + DT * new_theta_dot, new_theta_dot, steps + 1)
     # A floor is cheaper than the remainder of a division.
@@ -96,13 +111,13 @@ def _never(next_observation: Array) -> Array:
 
 def render(states: Any, width: int, height: int) -> np.ndarray:
     """uint8 `[T, H, W, 3]`, pictures of states that have `theta` `[T]`, counted to the left."""
-    seen = {"center": (0.0, 0.0), "reach": (1.3 * LENGTH, 1.3 * LENGTH)}
+    seen = {"center": (0.0, 0.0), "reach": (1.3, 1.3)}
     return sketched(_draw, states, width, height, **seen)
 
 
 def _draw(sketch: Sketch, state: Any) -> None:
     theta = float(state.theta)
-    tip = -LENGTH * math.sin(theta), LENGTH * math.cos(theta)
+    tip = -math.sin(theta), math.cos(theta)
     sketch.disc((0.0, 0.0), 0.12, FAINT)
     sketch.rod((0.0, 0.0), tip, 0.14, ACCENT)
     sketch.disc((0.0, 0.0), 0.05, INK)

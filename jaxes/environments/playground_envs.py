@@ -1,6 +1,8 @@
 """MuJoCo Playground. The only module that imports it, and only when an environment is made."""
 
 import contextlib
+import copy
+import dataclasses
 import io
 from typing import Any, Literal, get_args
 
@@ -55,6 +57,35 @@ def playground(env_name: str, implementation: Implementation | None = None) -> E
     with quiet():
         env = registry.load(env_name, config_overrides={"impl": implementation})
 
+    def render(states: Any, width: int, height: int) -> np.ndarray:
+        names = ("qpos", "mocap_pos", "mocap_quat")
+        return drawn(
+            env.mj_model, {name: getattr(states.data, name) for name in names}, width, height
+        )
+
+    return _bare(env)._replace(
+        name=f"env_name {env_name!r} of Playground",
+        dt=float(env.dt),
+        render=render,
+        system=env.mjx_model,
+        with_system=_WithSystem((env_name, implementation), env),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithSystem:
+    """`Environment.with_system` of Playground's; equal where they are made of the same."""
+
+    made_of: tuple[str, str]
+    env: Any = dataclasses.field(compare=False)
+
+    def __call__(self, system: Any) -> Environment:
+        env = copy.copy(self.env)  # what is traced must not stay in the original
+        env._mjx_model = system  # as Playground's own wrapper for randomization does
+        return _bare(env)
+
+
+def _bare(env: Any) -> Environment:
     def reset(key: Array) -> tuple[Any, Array]:
         state = env.reset(key)
         return state, state.obs
@@ -63,23 +94,10 @@ def playground(env_name: str, implementation: Implementation | None = None) -> E
         state = env.step(state, action)
         return state, state.obs, state.reward.astype(jnp.float32), state.done.astype(bool)
 
-    def with_key(state: Any, key: Array) -> Any:
-        # Playground keeps the key of `reset` here, in the form that it was given, and draws from
-        # nothing else; a state without it has no noise to come.
-        return state.replace(info={**state.info, "rng": key}) if "rng" in state.info else state
+    return Environment(reset, step, env.action_size, with_key=_with_key)
 
-    def render(states: Any, width: int, height: int) -> np.ndarray:
-        names = ("qpos", "mocap_pos", "mocap_quat")
-        return drawn(
-            env.mj_model, {name: getattr(states.data, name) for name in names}, width, height
-        )
 
-    return Environment(
-        reset,
-        step,
-        env.action_size,
-        f"env_name {env_name!r} of Playground",
-        with_key=with_key,
-        dt=float(env.dt),
-        render=render,
-    )
+def _with_key(state: Any, key: Array) -> Any:
+    # Playground keeps the key of `reset` here, in the form that it was given, and draws from
+    # nothing else; a state without it has no noise to come.
+    return state.replace(info={**state.info, "rng": key}) if "rng" in state.info else state

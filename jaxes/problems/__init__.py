@@ -5,6 +5,7 @@ from collections.abc import Callable
 from jaxes.core import Problem
 from jaxes.problems import functions
 from jaxes.problems.functions import function
+from jaxes.problems.many import many
 from jaxes.problems.policy_search import policy_search
 from jaxes.problems.shortcuts import brax, gymnax, playground
 from jaxes.problems.tetris import tetris
@@ -18,6 +19,7 @@ __all__ = [
     "function",
     "functions",
     "gymnax",
+    "many",
     "playground",
     "policy_search",
     "tetris",

@@ -7,6 +7,7 @@ from jaxes import environments
 from jaxes.core import Problem
 from jaxes.environments.brax_envs import Backend
 from jaxes.environments.playground_envs import Implementation
+from jaxes.environments.randomize import randomized
 from jaxes.policies import PolicyFactory, mlp
 from jaxes.problems.policy_search import policy_search
 
@@ -17,17 +18,21 @@ def brax(
     options: Mapping[str, Any] | None = None,
     *,
     policy: PolicyFactory | None = None,
+    randomize: Any = None,
+    test_randomize: Any = None,
     **settings: Any,
 ) -> Problem:
     """Policy search in an environment of Brax.
 
-    See `jaxes.environments.brax` for the arguments, and `jaxes.problems.policy_search` for the
-    settings and what is raised.
+    See `jaxes.environments.brax` for the arguments, `jaxes.randomize.randomized` for
+    `randomize` and `test_randomize`, and `jaxes.problems.policy_search` for the settings and what
+    is raised.
 
     Example:
       >>> problem = jaxes.problems.brax("hopper", policy=jaxes.policies.mlp((64, 64)))
     """
     environment = environments.brax(env_name, backend, options)
+    environment = randomized(environment, randomize, test_randomize)
     return policy_search(environment, policy or mlp(), **settings)
 
 
@@ -36,17 +41,22 @@ def gymnax(
     env_params: Mapping[str, Any] | None = None,
     *,
     policy: PolicyFactory | None = None,
+    randomize: Any = None,
+    test_randomize: Any = None,
     **settings: Any,
 ) -> Problem:
     """Policy search in an environment of gymnax.
 
-    See `jaxes.environments.gymnax` for the arguments, and `jaxes.problems.policy_search` for the
-    settings and what is raised.
+    See `jaxes.environments.gymnax` for the arguments, `jaxes.randomize.randomized` for
+    `randomize` and `test_randomize`, and `jaxes.problems.policy_search` for the settings and what
+    is raised.
 
     Example:
       >>> problem = jaxes.problems.gymnax("CartPole-v1", policy=jaxes.policies.linear())
     """
-    return policy_search(environments.gymnax(env_name, env_params), policy or mlp(), **settings)
+    environment = environments.gymnax(env_name, env_params)
+    environment = randomized(environment, randomize, test_randomize)
+    return policy_search(environment, policy or mlp(), **settings)
 
 
 def playground(
@@ -54,15 +64,19 @@ def playground(
     implementation: Implementation | None = None,
     *,
     policy: PolicyFactory | None = None,
+    randomize: Any = None,
+    test_randomize: Any = None,
     **settings: Any,
 ) -> Problem:
     """Policy search in an environment of MuJoCo Playground.
 
-    See `jaxes.environments.playground` for the arguments, and `jaxes.problems.policy_search` for
-    the settings and what is raised.
+    See `jaxes.environments.playground` for the arguments, `jaxes.randomize.randomized` for
+    `randomize` and `test_randomize`, and `jaxes.problems.policy_search` for the settings and what
+    is raised.
 
     Example:
       >>> problem = jaxes.problems.playground("CartpoleBalance")
     """
     environment = environments.playground(env_name, implementation)
+    environment = randomized(environment, randomize, test_randomize)
     return policy_search(environment, policy or mlp(), **settings)

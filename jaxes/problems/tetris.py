@@ -89,7 +89,7 @@ def tetris(
             simulation,
             Jobs(
                 pending=(needed == phases[:, None]).reshape(-1),
-                keys=game_keys(keys, jobs[: numbering.num_jobs]).reshape(-1),
+                origins=game_keys(keys, jobs[: numbering.num_jobs]).reshape(-1),
                 episode=jobs,
                 context=lambda jobs: _sound(solutions(numbering, populations, jobs)).T,
             ),

@@ -59,6 +59,14 @@ class Episode(NamedTuple):
         return cls(zero, zero, no_steps, no_steps, dict.fromkeys(measures, zero))
 
 
+class Origin(NamedTuple):
+    """What an episode starts from: its key, and what of its environment's system is its own, a
+    pytree, or `()`."""
+
+    key: Array
+    system: Any = ()
+
+
 class Context(NamedTuple):
     """What an episode acts with, as long as it runs.
 
@@ -74,44 +82,50 @@ class Context(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where an episode is; `weight` is γ^length."""
+    """Where an episode is; `weight` is γ^length, `system` its origin's."""
 
     env_state: EnvState
     observation: Array
     policy_state: PolicyState
     weight: Array
+    system: Any = ()
 
 
 def make_simulation(
-    environment: Environment,
+    environment_in: Callable[[Any], Environment],
     act: Act,
     policy: Policy,
     *,
     episode_length: int,
+    measures: Iterable[str] = (),
     num_observations: int | None = None,
     center: Callable[[Any], Array] | None = None,
 ) -> Simulation:
-    """What the lanes run for a policy in an environment; its contexts are `Context`.
+    """What the lanes run for a policy in environments; origins are `Origin`, contexts `Context`.
 
     Args:
-      environment: the physics.
+      environment_in: `(system) -> environment`, the one in which an episode of this origin is
+        played: all have the same functions, and states of the same shapes.
       act: `(params, policy_state, observation [O]) -> (action, policy_state)`, of one job; the
         action is what `environment.step` takes.
       policy: whose memory an episode starts with.
       episode_length: an episode ends after this many steps, if its context has no limit.
+      measures: the names of what the environments' `measure` tells.
       num_observations: O, if the moments of the observations x that the policy acts on are to be
         tallied, Σ(x-c) and Σ(x-c)² [2, O]; then also
       center: `(params) -> [O]`, about which they are taken: near their mean, for precision.
     """
 
-    def start(key: Array) -> State:
-        env_state, observation = environment.reset(key)
-        policy_state = initial_state(policy, jax.random.fold_in(key, 1))
-        return State(env_state, observation, policy_state, weight=jnp.ones((), jnp.float32))
+    def start(origin: Origin) -> State:
+        env_state, observation = environment_in(origin.system).reset(origin.key)
+        policy_state = initial_state(policy, jax.random.fold_in(origin.key, 1))
+        one = jnp.ones((), jnp.float32)
+        return State(env_state, observation, policy_state, one, origin.system)
 
     def step(
         context: Context, state: State, episode: Episode, tally: Any
     ) -> tuple[State, Episode, Any, Array]:
+        environment = environment_in(state.system)
         action, policy_state = act(context.params, state.policy_state, state.observation)
         env_state, observation, reward, done = environment.step(state.env_state, action)
 
@@ -133,17 +147,22 @@ def make_simulation(
         )
         if center is not None:
             tally = _add(tally, state.observation, center(context.params))
-        state = State(env_state, observation, policy_state, state.weight * context.discount)
+        weight = state.weight * context.discount
+        state = State(env_state, observation, policy_state, weight, state.system)
         return state, so_far, tally, done | diverged | cut
 
-    env_state, _ = shapes_of_reset(environment.reset)
-    names = jax.eval_shape(partial(measured, environment), env_state)
     return Simulation(
         start=jax.vmap(start),
         step=jax.vmap(step),
-        outcome=Episode.none(names),
+        outcome=Episode.none(measures),
         tally=() if num_observations is None else jnp.zeros((2, num_observations), jnp.float32),
     )
+
+
+def measures_of(environment: Environment) -> list[str]:
+    """The names of what its `measure` tells."""
+    env_state, _ = shapes_of_reset(environment.reset)
+    return list(jax.eval_shape(partial(measured, environment), env_state))
 
 
 def measured(environment: Environment, env_state: EnvState) -> dict[str, Array]:

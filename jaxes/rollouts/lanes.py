@@ -35,9 +35,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxes import parallel
+from jaxes.checks import is_key
 from jaxes.rollouts.tail import run_blocks
 from jaxes.rollouts.width import Width
 
+Origin = Any  # what a job starts from, a pytree with a key
 Context = Any  # what a job acts with as long as it runs, a pytree
 State = Any  # what a lane holds of the job that runs in it, a pytree
 Outcome = Any
@@ -48,7 +50,7 @@ class Simulation(NamedTuple):
     """What the lanes run; they look into none of these trees.
 
     Attributes:
-      start: `(keys [M]) -> states [M]`, called once a key, not once a job.
+      start: `(origins [M]) -> states [M]`, called once an origin, not once a job.
       step: `(contexts [L], states [L], outcomes [L], tallies [L]) -> (states [L], outcomes [L],
         tallies [L], ended bool [L])`, one step of all lanes. Lanes without a job step as well;
         what they leave is not looked at.
@@ -58,7 +60,7 @@ class Simulation(NamedTuple):
       axis: along which contexts and states are those of [M] or [L], the first or the last, -1.
     """
 
-    start: Callable[[Array], State]
+    start: Callable[[Origin], State]
     step: Callable[[Context, State, Outcome, Tally], tuple[State, Outcome, Tally, Array]]
     outcome: Outcome
     tally: Tally
@@ -66,18 +68,18 @@ class Simulation(NamedTuple):
 
 
 class Jobs(NamedTuple):
-    """What to run: job j starts from `keys[episode[j]]` and acts with a context of its own.
+    """What to run: job j starts from origin `episode[j]` and acts with a context of its own.
 
     Attributes:
       pending: bool `[J]`, which of the jobs 0 to J - 1 to run; may be traced.
-      keys: `[K]`, the key of each episode.
-      episode: int32 `[J]`, which of the keys a job starts from: jobs may share one.
+      origins: `[K]`, what each episode starts from: its key, or a tree with it.
+      episode: int32 `[J]`, which of the origins a job starts from: jobs may share one.
       context: `(jobs int32 [M]) -> contexts [M]`, called when jobs begin, never per step; a number
         from J on stands for no job.
     """
 
     pending: Array
-    keys: Array
+    origins: Origin
     episode: Array
     context: Callable[[Array], Context]
 
@@ -143,8 +145,8 @@ class _Progress(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Scheduler:
-    """The arguments of `rollout`, the states [K] that the keys start from, and what a device does
-    with them."""
+    """The arguments of `rollout`, the states [K] that the origins start from, and what a device
+    does with them."""
 
     simulation: Simulation
     jobs: Jobs
@@ -159,7 +161,7 @@ class _Scheduler:
     def begin(self) -> _Progress:
         """No job has begun: all lanes are ended ones, so that any refill is like the first."""
         no_jobs = jnp.full(self.width.lanes, self.num_jobs, jnp.int32)
-        lanes = _zeros(jax.eval_shape(self._begin_jobs, no_jobs), self.jobs.keys[0])
+        lanes = _zeros(jax.eval_shape(self._begin_jobs, no_jobs), self.jobs.origins)
         zero = jnp.zeros((), jnp.int32)
         return _Progress(
             lanes=lanes._replace(job=no_jobs),
@@ -326,19 +328,22 @@ class _Scheduler:
 
 
 def _start_all(simulation: Simulation, jobs: Jobs, size: int) -> State:
-    """The first state for each key [K] that a pending job needs, `size` at a time."""
-    needed = jnp.zeros(jobs.keys.size, bool).at[jobs.episode].max(jobs.pending)
+    """The first state for each origin [K] that a pending job needs, `size` at a time."""
+    count = jax.tree.leaves(jobs.origins)[0].shape[0]
+    needed = jnp.zeros(count, bool).at[jobs.episode].max(jobs.pending)
 
     def fill(i: Array, starts: State) -> State:
         which = i * size + jnp.arange(size)
         return jax.lax.cond(
             jnp.any(needed.at[which].get(mode="fill", fill_value=False)),
-            lambda: put(starts, which, simulation.start(take(jobs.keys, which)), simulation.axis),
+            lambda: put(
+                starts, which, simulation.start(take(jobs.origins, which)), simulation.axis
+            ),
             lambda: starts,
         )
 
-    starts = _zeros(jax.eval_shape(simulation.start, jobs.keys), jobs.keys[0])
-    return jax.lax.fori_loop(0, -(-jobs.keys.size // size), fill, starts)
+    starts = _zeros(jax.eval_shape(simulation.start, jobs.origins), jobs.origins)
+    return jax.lax.fori_loop(0, -(-count // size), fill, starts)
 
 
 def take(tree: Any, which: Array, axis: int = 0) -> Any:
@@ -360,11 +365,12 @@ def _where(condition: Array, new: Any, old: Any) -> Any:
     return jax.tree.map(partial(jnp.where, condition), new, old)
 
 
-def _zeros(shapes: Any, key: Array) -> Any:
-    """Zeros of these shapes; where a leaf holds keys, this one."""
+def _zeros(shapes: Any, origins: Origin) -> Any:
+    """Zeros of these shapes; where a leaf holds keys, the first of the origins'."""
 
     def blank(leaf: jax.ShapeDtypeStruct) -> Array:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if is_key(leaf):
+            key = next(filter(is_key, jax.tree.leaves(origins)))[0]
             return jnp.broadcast_to(key, leaf.shape)
         return jnp.zeros(leaf.shape, leaf.dtype)
 

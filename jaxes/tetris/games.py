@@ -101,7 +101,7 @@ def player(
             simulation,
             Jobs(
                 pending=jnp.ones(num_games, bool),
-                keys=jax.vmap(functools.partial(jax.random.fold_in, key))(jobs),
+                origins=jax.vmap(functools.partial(jax.random.fold_in, key))(jobs),
                 episode=jobs,
                 context=lambda some: jnp.broadcast_to(weights[:, None], (weights.size, some.size)),
             ),

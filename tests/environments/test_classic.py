@@ -169,7 +169,7 @@ def test_configs_name_them(make):
         "strategy": {"name": "cem", "population_size": 16},
         "training": {"num_generations": 1},
     }
-    assert Config(config).build().problem.environment == environment
+    assert Config(config).build().problem.environment.spec == environment.spec
 
 
 def test_a_replaced_key_changes_later_noise_only():

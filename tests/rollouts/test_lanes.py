@@ -1,5 +1,7 @@
 """The rollout engine on an environment whose episodes can be computed by hand."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from walks import EPISODE_LENGTH, walk
 from jaxes import parallel
 from jaxes.policies import Policy
 from jaxes.rollouts import lanes
-from jaxes.rollouts.episodes import make_simulation
+from jaxes.rollouts.episodes import Origin, make_simulation
 from jaxes.rollouts.lanes import Jobs
 from jaxes.rollouts.width import Width
 
@@ -41,7 +43,7 @@ def jobs_of(pending, center=(0.0, 0.0)):
     number = jnp.arange(pending.size)
     return Jobs(
         pending=pending,
-        keys=jax.vmap(lambda episode: jax.random.fold_in(jax.random.key(0), episode))(number),
+        origins=Origin(jax.vmap(partial(jax.random.fold_in, jax.random.key(0)))(number)),
         episode=number // 2,
         context=lambda jobs: Context(
             0.01 * jobs.astype(jnp.float32), jnp.tile(jnp.asarray(center), (jobs.size, 1))
@@ -112,7 +114,7 @@ def test_a_job_sends_sixteen_bytes_to_the_other_devices():
     """When all are done; tallies stay where they ran. (Before, which jobs nobody has begun.)"""
     jobs = jobs_of(jnp.ones(40, bool))
     simulation = make_simulation(
-        walk(),
+        lambda system: walk(),
         lambda params, *inputs: act(params[0], *inputs),
         Policy(init=None, initial_state=jnp.zeros(()), apply=None),
         episode_length=EPISODE_LENGTH,
