@@ -262,10 +262,24 @@ ERRORS = [
     ),
     Error(
         "diverged test episodes count",
-        "training/run.py",
+        "training/tested.py",
         "sound = not num_test_diverged and",
         "sound =",
         "training/test_diverged.py",
+    ),
+    Error(
+        "tests of drawn systems count",
+        "core.py",
+        'name.rpartition("/")[2] not in DRAWN',
+        "name not in DRAWN",
+        "training/test_tested.py",
+    ),
+    Error(
+        "a task without a measure counts as its zero",
+        "training/tested.py",
+        "_sound(pairs).mean()",
+        "_sound(pairs).sum() / sum(_is_sound(each).sum() for each in tests)",
+        "training/test_tested.py",
     ),
     Error(
         "rows of the generation before",

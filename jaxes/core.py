@@ -39,11 +39,11 @@ from jaxes.hparams import paths
 State = Any  # a pytree of arrays; each strategy and each problem has its own
 HParams = Any  # a NamedTuple of numbers: all traced, so that a sweep is a vmap over them
 UpdateStep = Callable[..., tuple["TrainState", dict[str, Array]]]  # see `make_update_step`
-Generation = Callable[..., tuple["TrainState", dict[str, Array], "Tests | None"]]
+Generation = Callable[..., tuple["TrainState", dict[str, Array], "AnyTests | None"]]
 
 TRAIN, TEST, IDLE = 0, 1, 2  # what a call of the update step is for
-DRAWN = ("randomized", "held_out")  # how names of tests end that are not of a base system
 TAKEN = {"fitness", "test", "time"}  # groups of metrics that are not the problem's
+DRAWN = ("randomized", "held_out")  # last parts of the names of tests that are not the base's
 
 
 class Strategy(NamedTuple):
@@ -90,6 +90,16 @@ class Tests(NamedTuple):
     measures: dict[str, Array] | None = None
 
 
+AnyTests = Tests | dict[str, Tests]  # by name: see `is_base`
+
+
+def is_base(name: str) -> bool:
+    """Whether tests of this name, parts of which `/` separates, are of the system as it is: `base`,
+    or a task's name. The last part `randomized` says that it is drawn as in training, `held_out`
+    that it is drawn from a range for tests alone."""
+    return name.rpartition("/")[2] not in DRAWN
+
+
 class Evaluation(NamedTuple):
     """What a problem says of a population.
 
@@ -97,14 +107,14 @@ class Evaluation(NamedTuple):
       fitness: `[N]`, maximized. NaN marks a member that could not be judged; it ranks worst.
       problem_state: the problem's state for the next generation.
       metrics: scalars by name (`group/name`).
-      tests: of the mean, where that was asked for; zeros otherwise. Where there are several kinds,
-        by name: what ends in `randomized` or `held_out` is not of a base system.
+      tests: of the mean, where that was asked for, zeros otherwise; or several by name, of which
+        those of base systems count (see `is_base`).
     """
 
     fitness: Array
     problem_state: State
     metrics: dict[str, Array]
-    tests: Tests | Mapping[str, Tests] | None = None
+    tests: AnyTests | None = None
 
 
 class Evaluate(Protocol):
@@ -335,15 +345,27 @@ def check_evaluation(found: Any, population_size: int, before: State) -> None:
 
 
 def _check_tests(tests: Any) -> None:
-    check("Evaluation.tests", show(tests), isinstance(tests, Tests), "a jaxes.Tests")
+    if not isinstance(tests, dict):
+        _check_episodes("Evaluation.tests", tests)
+        return
+    named = all(isinstance(name, str) and all(name.split("/")) for name in tests)
+    named = named and any(map(is_base, tests))
+    allowed = f"strings without empty parts, not all of them ending in {' or '.join(DRAWN)}"
+    check("the names of Evaluation.tests", list(tests), named, allowed)
+    for name, each in tests.items():
+        _check_episodes(f"Evaluation.tests[{name!r}]", each)
+
+
+def _check_episodes(what: str, tests: Any) -> None:
+    check(what, show(tests), isinstance(tests, Tests), "a jaxes.Tests, or a dict of them by name")
     kinds_of = {"returns": jnp.floating, "length": jnp.integer}
     for field in ("returns", "length", "diverged", "truncated"):
         array, kind = getattr(tests, field), kinds_of.get(field, jnp.bool_)
         ok = is_array(array, kind) and array.ndim == 1 and array.size > 0
         allowed = f"an array [E] of {getattr(kind, '__name__', kind)}"
-        check(f"Evaluation.tests.{field}", show(array), ok, allowed)
+        check(f"{what}.{field}", show(array), ok, allowed)
     shapes = {np.shape(leaf) for leaf in jax.tree.leaves(tests)}
-    check("Evaluation.tests", show(tests), len(shapes) == 1, "a jaxes.Tests of arrays [E]")
+    check(what, show(tests), len(shapes) == 1, "a jaxes.Tests of arrays [E]")
 
 
 def check_fits(hparams: HParams, dtype: Any) -> None:

@@ -123,6 +123,14 @@ def evaluating(**changes):
             r"must be an array \[E\]",
         ),
         ({"tests": lambda e: some_tests()._replace(length=jnp.zeros(3, int))}, "Tests of arrays"),
+        ({"tests": lambda e: {}}, r"the names of Evaluation.tests must be strings .* got \[\]"),
+        ({"tests": lambda e: {"a//b": some_tests()}}, r"without empty parts, .* got \['a//b'\]"),
+        ({"tests": lambda e: {1: some_tests()}}, r"must be strings .* got \[1\]"),
+        ({"tests": lambda e: {"a/held_out": some_tests()}}, "not all of them ending in randomized"),
+        (
+            {"tests": lambda e: {"base": some_tests(), "randomized": e.fitness}},
+            r"Evaluation.tests\['randomized'\] must be a jaxes.Tests",
+        ),
     ],
 )
 def test_what_a_problem_returns_is_looked_at(changes, message):

@@ -18,7 +18,7 @@ from jaxes import clock
 from jaxes.files import size_of
 from jaxes.terminal import format_bytes, format_number, say
 from jaxes.training import RunResult
-from jaxes.training.display import describe_tests
+from jaxes.training.display import describe_names, describe_tests
 from jaxes.training.metrics import finite
 
 
@@ -102,6 +102,8 @@ def say_result(result: RunResult, console: Console, unit: str = "generation") ->
             f"least {least}, median {median}, most {most}; {describe_tests(result._asdict())}"
             f"{'' if math.isnan(population) else own}",
         )
+    if result.tests:
+        say(console, describe_names(result.tests))
 
 
 def say_end(

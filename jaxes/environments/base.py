@@ -15,6 +15,7 @@ from jaxes.specs import spec_of, with_spec
 EnvState = Any
 # What tests of episodes tell anyway: no names of measures.
 RESERVED = {"return_mean", "return_std", "diverged", "episode_length", "alive_share"}
+RESERVED |= {"worst_task", "task_spread"}
 
 
 class Environment(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxes.statistics import with_interval
 from jaxes.training.metrics import Row
-from jaxes.training.run import score_of
+from jaxes.training.tested import group_of, name_in, score_of
 
 MOST_POINTS = 100  # of a curve; each costs a bootstrap
 STEPS = "environment steps"
@@ -55,9 +55,9 @@ def _by_generation(rows: Sequence[Row], name: str, unit: str) -> dict[int, tuple
     for row in rows:
         steps += row.get("rollout/env_steps") or 0
         if name in row:
-            tested = name == "test/return_mean"
-            value = score_of(row) if tested else row[name]
-            half = row.get("test/return_ci95") if tested else None
+            tested = name_in(name)
+            value = row[name] if tested is None else score_of(row, tested)
+            half = None if tested is None else row.get(f"{group_of(tested)}return_ci95")
             x = steps if unit == STEPS else row["generation"]
             points[row["generation"]] = (x, _number(value), _number(half))
     return points

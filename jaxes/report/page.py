@@ -8,10 +8,18 @@ from typing import Any
 
 from jaxes.report.films import Shown
 from jaxes.report.pictures import pictures
-from jaxes.report.runs import Sweep, is_sweep, names_of
-from jaxes.report.tables import Ranked, all_runs, differences, label, number, ranking
+from jaxes.report.runs import Sweep, is_sweep, names_of, told_by_name
+from jaxes.report.tables import (
+    Ranked,
+    all_runs,
+    differences,
+    label,
+    named_tests,
+    number,
+    ranking,
+)
 from jaxes.training.identity import read_run
-from jaxes.training.run import is_finite
+from jaxes.training.metrics import is_finite
 
 MOST_FILMS = 4
 MOST_CONFIGS = 10
@@ -25,6 +33,7 @@ def page_of(
     """The page of runs or a sweep: HTML."""
     import jinja2
 
+    best_run = best_of(sweep, ranked[0])["run_dir"]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -40,6 +49,8 @@ def page_of(
         films=films,
         pictures=pictures(sweep, ranked),
         ranking=sorted(ranking(sweep, ranked), key=lambda column: column.kind != "result"),
+        tests=named_tests(told_by_name(best_run)),
+        best_run=best_run.resolve().name,
         runs=all_runs(sweep),
         differences=[] if sweep.fields == sweep.differences else differences(sweep),
         configs=_configs(paths, sweep, ranked),
@@ -58,7 +69,7 @@ def to_film(paths: Sequence[Path], sweep: Sweep, ranked: Sequence[Ranked]) -> di
 
 def best_of(sweep: Sweep, row: Ranked) -> dict[str, Any]:
     """Of a configuration's runs the one with the greatest score."""
-    runs = next(rows for values, rows in sweep.configurations() if values == row.values)
+    runs = sweep.runs_of(row.values)
     return max(runs, key=lambda run: run["score"] if is_finite(run["score"]) else float("-inf"))
 
 

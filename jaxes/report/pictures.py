@@ -19,9 +19,9 @@ from matplotlib.ticker import EngFormatter
 
 from jaxes.report.curves import Curve, curve_of, unit_of
 from jaxes.report.runs import Sweep, metrics
-from jaxes.report.tables import Ranked, label, number, short_names, text
+from jaxes.report.tables import Ranked, label, number, short_names, shown_name, text
 from jaxes.terminal import format_number
-from jaxes.training.run import configuration_key
+from jaxes.training.tested import group_of, told_in
 
 # Told apart by those who see few colors as well (Okabe & Ito; Tol); the second five have dashes.
 FIRST = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000")
@@ -72,7 +72,7 @@ def pictures(sweep: Sweep, ranked: Sequence[Ranked]) -> list[Picture]:
     """What the number of fields allows: curves always, a heat map for two fields, parallel
     coordinates for more."""
     with matplotlib.rc_context(STYLE):
-        drawn = [learning_curves(sweep, ranked)]
+        drawn = [learning_curves(sweep, ranked), *named_curves(sweep, ranked[0])]
         if len(sweep.fields) == 2:
             drawn.append(heat_map(sweep.fields, ranked))
         elif len(sweep.fields) > 2:
@@ -84,8 +84,7 @@ def learning_curves(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
     """Return of the mean policy over the seeds of each of the best configurations; and, where there
     is one or a planner acts, that of the population or the trials as a thin line."""
     best = ranked[:MOST_CURVES]
-    runs_of = {configuration_key(values): rows for values, rows in sweep.configurations()}
-    seeds = [[metrics(row) for row in runs_of[configuration_key(row.values)]] for row in best]
+    seeds = [[metrics(run) for run in sweep.runs_of(row.values)] for row in best]
     unit = unit_of([rows for runs in seeds for rows in runs])
     figure, axes = _empty()
     entries = [Entry(_name(row), *look) for row, look in zip(best, LOOKS, strict=False)]
@@ -102,10 +101,7 @@ def learning_curves(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
         if math.isfinite(zero):
             entries.append(Entry(f"zero policy: {said}", *ZERO, 1.5))
             axes.axhline(zero, **_stroke(entries[-1]))
-    axes.set_xlabel(unit)
-    axes.set_ylabel("return")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.grid(True)
+    _finish(axes, unit)
     return Picture(
         title="Learning curves",
         svg=_svg(figure, "curves"),
@@ -113,6 +109,37 @@ def learning_curves(sweep: Sweep, ranked: Sequence[Ranked]) -> Picture:
         legend=tuple(entries),
         hidden=tuple(label(row.values) for row in ranked[MOST_CURVES:]),
     )
+
+
+def named_curves(sweep: Sweep, row: Ranked) -> list[Picture]:
+    """Where tests are told apart, a picture of their returns over the seeds of a configuration; and
+    of the population's by task, as thin lines."""
+    seeds = [metrics(run) for run in sweep.runs_of(row.values)]
+    names = list(dict.fromkeys(name for rows in seeds for each in rows for name in told_in(each)))
+    if len(names) < 2:
+        return []
+    unit = unit_of(seeds)
+    figure, axes = _empty()
+    entries = [Entry(shown_name(n, names), *look) for n, look in zip(names, LOOKS, strict=False)]
+    populations = 0
+    for i, (name, entry) in enumerate(zip(names, entries, strict=False)):
+        _draw(axes, curve_of(seeds, f"{group_of(name)}return_mean", unit), entry, i < MOST_BANDS)
+        population = curve_of(seeds, f"return/{name}", unit)
+        _draw(axes, population, entry._replace(width=0.8), False)
+        populations += len(population.x)
+    _finish(axes, unit)
+    title = "Tests by name" + (f" of {label(row.values)}" if row.values else "")
+    note = NOTE + f" Bands are of the first {MOST_BANDS}." * (len(names) > MOST_BANDS)
+    note += " Thin lines are of the population, in episodes of its own." * (populations > 0)
+    hidden = tuple(names[MOST_CURVES:])
+    return [Picture(title, _svg(figure, "names"), note, tuple(entries), hidden)]
+
+
+def _finish(axes: Axes, unit: str) -> None:
+    axes.set_xlabel(unit)
+    axes.set_ylabel("return")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.grid(True)
 
 
 def _name(row: Ranked) -> str:

@@ -8,21 +8,22 @@ from typing import Any, NamedTuple
 
 from jaxes.checks import check
 from jaxes.config import files
-from jaxes.sweeps.table import COLUMNS, MEASURE, is_swept, read_table
+from jaxes.sweeps.table import COLUMNS, MEASURE, is_swept, measured, read_table
 from jaxes.training.directory import trial_dir
 from jaxes.training.followed import Followed
 from jaxes.training.identity import read_run
-from jaxes.training.metrics import Row, read_rows
-from jaxes.training.run import configuration_key, is_finite, score_of
+from jaxes.training.metrics import Row, is_finite, read_rows
+from jaxes.training.run import configuration_key
+from jaxes.training.tested import score_of, told_in, told_of
 
 MOST_FIELDS = 6  # in which runs may differ to be told apart by them; beyond, by their names
 COLUMN_OF = {  # of a test's metrics; the others are what the environment measures
-    "test/return_mean": "return_mean",
-    "test/return_std": "return_std",
-    "test/return_ci95": "return_ci95",
-    "test/episode_length": "episode_length",
-    "test/diverged": "num_test_diverged",
-    "test/truncated": "num_test_truncated",
+    "return_mean": "return_mean",
+    "return_std": "return_std",
+    "return_ci95": "return_ci95",
+    "episode_length": "episode_length",
+    "diverged": "num_test_diverged",
+    "truncated": "num_test_truncated",
 }
 
 
@@ -46,6 +47,10 @@ class Sweep(NamedTuple):
             values = {field: row[field] for field in self.fields}
             by_values.setdefault(configuration_key(values), (values, []))[1].append(row)
         return list(by_values.values())
+
+    def runs_of(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The rows of a configuration's seeds."""
+        return next(rows for found, rows in self.configurations() if found == values)
 
 
 def metrics(row: Mapping[str, Any]) -> list[Row]:
@@ -171,17 +176,30 @@ def came_to(followed: Followed, training: Mapping[str, Any]) -> dict[str, Any]:
         "zero_policy_return": None,
         "env_steps": run.env_steps,
         "seconds": run.seconds,
-        **{COLUMN_OF.get(name, name): tested[name] for name in tested if name.startswith(MEASURE)},
+        **{
+            COLUMN_OF.get(name, MEASURE + name): x
+            for name, x in told_in(tested).get("", {}).items()
+        },
     }
     return so_far | ({} if ended is None else _columns(ended))
+
+
+def told_by_name(run_dir: Path) -> dict[str, Row]:
+    """What tests of a run say by name, those that count under the empty one: in fresh episodes,
+    once it has ended, or in its last test."""
+    ended = read_run(run_dir).get("result") if (run_dir / "run.json").exists() else None
+    if ended is not None and ended.get("tests"):
+        return {name: told_of(said) for name, said in {"": ended, **ended["tests"]}.items()}
+    rows = read_rows(run_dir / "metrics.jsonl")[0]
+    return told_in(next((row for row in reversed(rows) if "test/return_mean" in row), {}))
 
 
 def _columns(result: Mapping[str, Any]) -> dict[str, Any]:
     """What `run.json` says of a run that has ended, null for what is not finite."""
     columns = {name: result[name] for name in COLUMNS if name in result and name != "trial"}
     score = columns.get("score")
-    measures = {f"{MEASURE}{name}": value for name, value in result.get("measures", {}).items()}
-    return columns | measures | {"score": -math.inf if score is None else score}
+    more = measured(result.get("measures", {}), result.get("tests", {}))
+    return columns | more | {"score": -math.inf if score is None else score}
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:

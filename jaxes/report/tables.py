@@ -1,18 +1,21 @@
 """Tables: configurations in order, by interquartile means over seeds, and all runs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from jaxes.core import is_base
 from jaxes.report.runs import Sweep, names_of
 from jaxes.statistics import with_interval
 from jaxes.sweeps.table import MEASURE, rank_key, scores_of
 from jaxes.terminal import format_number
-from jaxes.training.run import is_finite
+from jaxes.training.metrics import Row, is_finite
 
 NOTHING = "-"  # in a cell
+# What rows tell of tests but for what the environment measures and has a column.
+TOLD = ("return_mean", "return_std", "return_ci95", "diverged", "truncated", "alive_reward")
 
 
 class Ranked(NamedTuple):
@@ -140,6 +143,28 @@ def all_runs(sweep: Sweep) -> list[Column]:
             Column("steps/s", [f"{speed:,.0f}" for speed in speeds], "result"),
         ]
     )
+
+
+def named_tests(told: Mapping[str, Row]) -> list[Column]:
+    """A line a name of a run's tests, that of those that count first; see `runs.told_by_name`. None
+    where they are of one kind alone."""
+    if len(told) < 2:
+        return []
+    rows = list(told.values())
+    measures = dict.fromkeys(field for row in rows for field in row if field not in TOLD)
+    return _known(
+        [
+            Column("tests", [shown_name(name, told) for name in told], "field"),
+            Column("return ± 95 %", [_with_error(row) for row in rows], "result"),
+            Column("diverged", [number(row["diverged"] or None) for row in rows], "result"),
+            *(Column(each, [number(row.get(each)) for row in rows], "detail") for each in measures),
+        ]
+    )
+
+
+def shown_name(name: str, names: Iterable[str]) -> str:
+    """What tests are called among these names: the empty one is that of those that count."""
+    return name or ("all tasks" if any(each and is_base(each) for each in names) else "base")
 
 
 def differences(sweep: Sweep) -> list[Column]:

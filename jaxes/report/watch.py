@@ -89,6 +89,7 @@ def of_run(followed: Followed, training: Mapping[str, Any], zero_policy: float |
         unit: _of(followed.generation, training),
         "return": number(row.get("return/mean", row.get("fitness/mean"))),
         "test": _tested(run.tests),
+        "worst task": _worst_task(run.tests),
         "zero policy": number(zero_policy),
         "steps/s": number(_speed(row)),
     }
@@ -102,8 +103,8 @@ def of_sweep(trials: Sequence[Followed], training: Mapping[str, Any]) -> Told:
     if leader.tests:
         values = label(leader.trial.values)
         told["leader"] = f"trial {leader.trial.index}" + f" ({values})" * bool(values)
-        told["test"] = _tested(leader.tests)
-    return told
+        told |= {"test": _tested(leader.tests), "worst task": _worst_task(leader.tests)}
+    return {name: said for name, said in told.items() if said != NOTHING}
 
 
 def leading(trials: Sequence[Followed]) -> list[Followed]:
@@ -121,12 +122,14 @@ def table_of(
         status = trial.status(training)
         return "dropped" if status == "unfinished" and trial not in going else status
 
+    worst = [_worst_task(trial.run.tests) for trial in shown]
     return [
         Column("trial", [str(trial.run.trial.index) for trial in shown], "field"),
         Column("configuration", [label(trial.run.trial.values) for trial in shown], "text"),
         Column("seed", [str(trial.run.trial.seed) for trial in shown], "detail"),
         Column("generation", [str(trial.generation) for trial in shown], "result"),
         Column("test", [_tested(trial.run.tests) for trial in shown], "result"),
+        *([Column("worst task", worst, "result")] if set(worst) != {NOTHING} else []),
         Column("status", [state(trial) for trial in shown], "text"),
     ]
 
@@ -173,6 +176,11 @@ def _tested(tests: Sequence[Row]) -> str:
     error, diverged = row.get("test/return_ci95"), row["test/diverged"]
     said = number(row["test/return_mean"]) + (f" ± {number(error)}" if error is not None else "")
     return said + f" ({diverged} DIVERGED)" * bool(diverged)
+
+
+def _worst_task(tests: Sequence[Row]) -> str:
+    """The least of the last one's mean returns by task."""
+    return number(tests[-1].get("test/worst_task")) if tests else NOTHING
 
 
 def _speed(row: Row) -> float | None:

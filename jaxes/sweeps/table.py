@@ -17,13 +17,14 @@ from jaxes.files import write_whole
 from jaxes.statistics import interquartile_mean
 from jaxes.training.directory import locked, trial_dir
 from jaxes.training.run import RunResult, configuration_key
+from jaxes.training.tested import across_tasks
 
 T = TypeVar("T")
 Row = dict[str, Any]  # of the table: a trial
 
 # Of a result, what is no column: of the process, not of the trial.
-NOT_COLUMNS = ("state", "run_dir", "compile_seconds", "values", "measures")
-MEASURE = "test/"  # before the names of what the environment measures
+NOT_COLUMNS = ("state", "run_dir", "compile_seconds", "values", "measures", "tests")
+MEASURE = "test/"  # before the names of what the environment measures, and of the worst task's
 COLUMNS = tuple(name for name in RunResult._fields if name not in NOT_COLUMNS)
 
 
@@ -49,8 +50,13 @@ def flat(result: RunResult) -> dict[str, Any]:
     """A row of the table: the swept fields are columns of their own."""
     row = {name: getattr(result, name) for name in COLUMNS}
     first = {name: row.pop(name) for name in ("trial", "seed")}
-    measured = {f"{MEASURE}{name}": value for name, value in result.measures.items()}
-    return first | result.values | row | measured
+    return first | result.values | row | measured(result.measures, result.tests)
+
+
+def measured(measures: Mapping[str, Any], tests: Mapping[str, Mapping[str, Any]]) -> Row:
+    """The columns beside `COLUMNS`, from these parts of a result."""
+    told = {**measures, **across_tasks(tests)}
+    return {f"{MEASURE}{name}": value for name, value in told.items()}
 
 
 def best_of(results: Sequence[RunResult]) -> RunResult | None:

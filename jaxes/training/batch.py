@@ -15,8 +15,9 @@ from jaxes import core, parallel
 from jaxes.core import Generation, Problem, Strategy, TrainHParams, TrainState
 from jaxes.training.metrics import Row
 from jaxes.training.program import Program, Traced, trace_chunk
-from jaxes.training.run import Run, RunResult, make_rows, summarize
+from jaxes.training.run import Run, RunResult, make_rows
 from jaxes.training.schedule import Schedule
+from jaxes.training.tested import summarize
 from jaxes.trials import of_trial, vmapped_one_by_one
 
 

@@ -83,6 +83,8 @@ def _describe(progress: Progress) -> str:
     shown = "-" if tested is None else format_number(tested)
     if run.tests and run.tests[-1]["test/diverged"]:
         shown += f" ({run.tests[-1]['test/diverged']} DIVERGED)"
+    if run.tests and "test/worst_task" in run.tests[-1]:
+        shown += f" (worst task {format_number(run.tests[-1]['test/worst_task'])})"
     if "fitness/mean" not in row:  # of a planner: what it did, and what it had thought
         text = (
             f"return {format_number(row['return/mean'])} (best plan "
@@ -102,6 +104,17 @@ def _describe(progress: Progress) -> str:
     if "rollout/env_steps" in row:
         text += f"  {row['rollout/env_steps'] / row['time/seconds']:,.0f} steps/s"
     return text
+
+
+def describe_names(tests: Mapping[str, Mapping[str, Any]]) -> str:
+    """Lines of what tests by name came to, `RunResult.tests`; empty where they are of one kind."""
+    return "\n".join(
+        f"{name}: return {format_number(said['return_mean'])} ± "
+        f"{format_number(said['return_ci95'])} (95 %)"
+        + f"; {said['num_test_diverged']} DIVERGED"
+        * (said["num_test_diverged"] > 0)
+        for name, said in tests.items()
+    )
 
 
 def describe_tests(tested: Mapping[str, Any]) -> str:

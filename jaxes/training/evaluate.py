@@ -10,13 +10,14 @@ from jax import Array
 
 from jaxes import core, parallel
 from jaxes.checks import check, check_count, check_seed
-from jaxes.core import Population, Problem, Strategy, Tests, TrainHParams, TrainState
+from jaxes.core import AnyTests, Population, Problem, Strategy, TrainHParams, TrainState
 from jaxes.training.batch import keys_of, with_zero_mean
 from jaxes.training.identity import read_identity
 from jaxes.training.metrics import read_rows
 from jaxes.training.program import check_tests
-from jaxes.training.run import Run, RunResult, Trial, score_of
+from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import best_of
+from jaxes.training.tested import score_of
 
 Choice = int | Literal["latest", "best"]
 
@@ -37,7 +38,8 @@ def evaluate_run(
       problem: the run's problem.
       strategy: the run's strategy.
       run_dir: the run; it is only read.
-      num_episodes: at least 1; they never coincide with those of the run's training.
+      num_episodes: at least 1, of each name where tests are told apart; they never coincide with
+        those of the run's training.
       seed: of the episodes.
       checkpoint: `latest`, `best` (by the test that training made at that generation), or its
         generation.
@@ -64,10 +66,10 @@ def start_of(problem: Problem, strategy: Strategy) -> TrainState:
     return jax.jit(lambda key: core.init(key, strategy, problem))(jax.random.key(0))
 
 
-def tester(problem: Problem, strategy: Strategy) -> Callable[[Array, TrainState], Tests]:
+def tester(problem: Problem, strategy: Strategy) -> Callable[[Array, TrainState], AnyTests]:
     """What tests the mean."""
 
-    def test(key: Array, state: TrainState) -> Tests:
+    def test(key: Array, state: TrainState) -> AnyTests:
         population = Population(strategy.ask, key, state.strategy, strategy.population_size)
         return check_tests(problem.evaluate(key, population, state.problem, core.TEST).tests)
 
@@ -77,7 +79,7 @@ def tester(problem: Problem, strategy: Strategy) -> Callable[[Array, TrainState]
 def tested(
     run_dir: Path,
     template: Any,
-    test: Callable[[Array, Any], Tests],
+    test: Callable[[Array, Any], AnyTests],
     standing: Callable[[Any], Any],
     hparams: TrainHParams,
     *,
@@ -104,7 +106,7 @@ def tested(
 def outcome(
     run: Run,
     state: Any,
-    test: Callable[[Array, Any], Tests],
+    test: Callable[[Array, Any], AnyTests],
     standing: Callable[[Any], Any],
     *,
     num_episodes: int,
@@ -114,13 +116,18 @@ def outcome(
     _, _, test_key = keys_of(run.trial.seed)
     key = jax.random.fold_in(test_key, seed)
 
-    def run_tests(state: Any) -> Tests:
-        parts: list[Tests] = []
-        while (count := sum(part.returns.size for part in parts)) < num_episodes:
+    def run_tests(state: Any) -> AnyTests:
+        parts: list[AnyTests] = []
+        while (count := sum(map(_num_episodes, parts))) < num_episodes:
             parts.append(jax.device_get(test(jax.random.fold_in(key, count), state)))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_episodes], *parts)
 
     return run.result(state, run_tests(state), run_tests(standing(state)))
+
+
+def _num_episodes(tests: AnyTests) -> int:
+    """Of the name that has the fewest."""
+    return min(np.size(leaf) for leaf in jax.tree.leaves(tests))
 
 
 def restored(run_dir: Path, template: Any, checkpoint: Choice) -> tuple[int, Any]:

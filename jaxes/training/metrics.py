@@ -97,6 +97,11 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def is_finite(value: Any) -> bool:
+    """Whether it is a finite number; None stands for NaN where a file says null."""
+    return value is not None and math.isfinite(value)
+
+
 class TensorBoard:
     def __init__(self, run_dir: Path):
         from tensorboardX import SummaryWriter

@@ -10,11 +10,11 @@ import numpy as np
 from jax import Array
 
 from jaxes import core
-from jaxes.core import Generation, Tests, TrainState
+from jaxes.core import AnyTests, Generation, TrainState
 from jaxes.training.schedule import MAX_CHUNK
 
 Rows = dict[str, np.ndarray]  # metrics by name: [MAX_CHUNK + 1], of B trials [MAX_CHUNK + 1, B]
-Chunk = Callable[..., tuple[TrainState, dict[str, Array], Tests | None]]
+Chunk = Callable[..., tuple[TrainState, dict[str, Array], AnyTests | None]]
 
 
 def make_chunk(generation: Generation) -> Chunk:
@@ -30,7 +30,7 @@ def make_chunk(generation: Generation) -> Chunk:
 
     def chunk(
         key: Array, state: TrainState, num_generations: Array, test: Array, active: Array
-    ) -> tuple[TrainState, dict[str, Array], Tests | None]:
+    ) -> tuple[TrainState, dict[str, Array], AnyTests | None]:
         def body(i: Array, carry: tuple) -> tuple:
             state, rows, _ = carry
             phase = jnp.where(i == num_generations, core.TEST, core.TRAIN)
@@ -49,7 +49,7 @@ def make_chunk(generation: Generation) -> Chunk:
     return chunk
 
 
-def check_tests(tests: Tests | None) -> Tests:
+def check_tests(tests: AnyTests | None) -> AnyTests:
     """The same; raises a ValueError where a problem's evaluation has none."""
     if tests is None:
         raise ValueError("problem must be one whose Evaluation has `tests` of the mean, got None")
@@ -65,7 +65,7 @@ class Program(NamedTuple):
 
     def __call__(
         self, key: Array, state: TrainState, num_generations: int, test: bool, active: np.ndarray
-    ) -> tuple[TrainState, Rows, Tests | None]:
+    ) -> tuple[TrainState, Rows, AnyTests | None]:
         """Runs a chunk; rows and tests come as NumPy arrays.
 
         Args:

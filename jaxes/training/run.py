@@ -8,12 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from jaxes.core import Tests, TrainHParams, TrainState
+from jaxes.core import AnyTests, TrainHParams, TrainState
 from jaxes.files import write_whole
-from jaxes.statistics import half_interval
-from jaxes.training.metrics import LoggerName, Row, Sink, finite, open_sinks, read_rows
+from jaxes.training.metrics import (
+    LoggerName,
+    Row,
+    Sink,
+    finite,
+    is_finite,
+    open_sinks,
+    read_rows,
+)
+from jaxes.training.tested import by_name, row_of, score_of, scored, summarize
 
 
 class RunResult(NamedTuple):
@@ -38,6 +44,9 @@ class RunResult(NamedTuple):
       episode_length: steps of these episodes, on average.
       measures: means by name of what the environment's `measure` says of them, such as `distance`;
         with `alive_reward`, also `alive_share`, the part of the return that being alive gave.
+      tests: where tests are of several kinds or tasks, what these and the others come to by name:
+        the fields of this result that are theirs (see `jaxes.training.tested`). The fields
+        themselves are of the base systems, all tasks pooled.
       num_test_episodes: the number of test episodes, of all.
       num_test_diverged: how many of them diverged: a reward, an observation or the return left the
         finite numbers.
@@ -70,6 +79,7 @@ class RunResult(NamedTuple):
     return_max: float
     episode_length: float
     measures: dict[str, float]
+    tests: dict[str, dict[str, Any]]
     num_test_episodes: int
     num_test_diverged: int
     num_test_truncated: int
@@ -227,11 +237,11 @@ class Run:
         return score_of(tests[-1]) if tests else -math.inf
 
     def result(
-        self, state: TrainState, tests: Tests, zero_policy: Tests, compile_seconds: float = 0
+        self, state: TrainState, tests: AnyTests, zero_policy: AnyTests, compile_seconds: float = 0
     ) -> RunResult:
         """What it came to, from its last state and tests of it that no decision has seen."""
         tested = summarize(tests)
-        score = -math.inf if self.all_diverged else _score(**tested)
+        score = -math.inf if self.all_diverged else scored(**tested)
         return RunResult(
             trial=self.trial.index,
             seed=self.trial.seed,
@@ -240,6 +250,7 @@ class Run:
             generation=int(state.generation),
             score=score,
             **tested,
+            tests=by_name(tests),
             zero_policy_return=summarize(zero_policy)["return_mean"],
             population_return=_number(self.last_row.get("return/mean")),
             best_return=max(filter(math.isfinite, map(score_of, self.tests)), default=math.nan),
@@ -253,7 +264,7 @@ class Run:
 
 
 def make_rows(
-    columns: Mapping[str, list], generation: int, seconds: float, tests: Tests | None
+    columns: Mapping[str, list], generation: int, seconds: float, tests: AnyTests | None
 ) -> list[Row]:
     """The rows of the generations after this one, which took these seconds, from the values of each
     metric; the last with the test's result."""
@@ -264,65 +275,10 @@ def make_rows(
     for row in rows:
         row["time/seconds"] = seconds / len(rows)
     if tests is not None:
-        tested = summarize(tests)
-        rows[-1] |= {
-            "test/return_mean": tested["return_mean"],
-            "test/return_std": tested["return_std"],
-            "test/diverged": tested["num_test_diverged"],
-        }
-        if tested["episode_length"] != 0:  # of a plain function's
-            rows[-1]["test/return_ci95"] = tested["return_ci95"]
-            rows[-1]["test/truncated"] = tested["num_test_truncated"]
-            rows[-1]["test/episode_length"] = tested["episode_length"]
-        rows[-1] |= {f"test/{name}": value for name, value in tested["measures"].items()}
+        rows[-1] |= row_of(tests)
     return rows
-
-
-def summarize(tests: Tests) -> dict[str, Any]:
-    """The numbers of a `RunResult` that tests of a policy give: of returns, lengths and measures of
-    the episodes that did not diverge, NaN if all did; and how many these are."""
-    returns = np.asarray(tests.returns, np.float64)
-    sound = np.isfinite(returns) & ~np.asarray(tests.diverged)
-
-    def of_sound(values: Any) -> np.ndarray:
-        chosen = np.asarray(values, np.float64)[sound]
-        return chosen if chosen.size else np.array([math.nan])
-
-    some = of_sound(returns)
-    measures = {name: float(of_sound(x).mean()) for name, x in (tests.measures or {}).items()}
-    if "alive_reward" in measures:
-        mean = float(some.mean())
-        measures["alive_share"] = measures["alive_reward"] / mean if mean > 0 else math.nan
-    return {
-        "return_mean": float(some.mean()),
-        "return_std": float(some.std()),
-        "return_ci95": half_interval(some),
-        "return_min": float(some.min()),
-        "return_median": float(np.median(some)),
-        "return_max": float(some.max()),
-        "episode_length": float(of_sound(tests.length).mean()),
-        "measures": measures,
-        "num_test_episodes": returns.size,
-        "num_test_diverged": int(returns.size - sound.sum()),
-        "num_test_truncated": int(np.sum(tests.truncated)),
-    }
-
-
-def score_of(row: Row) -> float:
-    """The score of a row that tells of a test: see `RunResult`."""
-    return _score(row["test/return_mean"], row["test/diverged"])
-
-
-def _score(return_mean: float | None, num_test_diverged: int, **_: Any) -> float:
-    sound = not num_test_diverged and is_finite(return_mean)
-    return float(return_mean) if sound else -math.inf  # type: ignore[arg-type]
 
 
 def _number(value: float | None) -> float:
     """NaN where a file says null."""
     return math.nan if value is None else float(value)
-
-
-def is_finite(value: Any) -> bool:
-    """Whether it is a finite number; None stands for NaN where a file says null."""
-    return value is not None and math.isfinite(value)

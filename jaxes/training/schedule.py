@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxes.checks import check_count, check_number
 from jaxes.training.metrics import Row
-from jaxes.training.run import score_of
+from jaxes.training.tested import score_of
 
 MAX_CHUNK = 256  # generations a dispatch, at most
 MANY_CHUNKS = 4  # from which a trend can be told

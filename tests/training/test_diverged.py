@@ -11,7 +11,7 @@ from sweep_runs import table
 import jaxes
 from jaxes.report.runs import read_sweep
 from jaxes.report.tables import rank
-from jaxes.training.run import score_of, summarize
+from jaxes.training.tested import score_of, summarize
 
 LENGTH = 20
 
