@@ -107,14 +107,16 @@ def _describe(progress: Progress) -> str:
 
 
 def describe_names(tests: Mapping[str, Mapping[str, Any]]) -> str:
-    """Lines of what tests by name came to, `RunResult.tests`; empty where they are of one kind."""
-    return "\n".join(
-        f"{name}: return {format_number(said['return_mean'])} ± "
-        f"{format_number(said['return_ci95'])} (95 %)"
-        + f"; {said['num_test_diverged']} DIVERGED"
-        * (said["num_test_diverged"] > 0)
-        for name, said in tests.items()
-    )
+    """A line a name of what tests came to that are told apart: see `RunResult.tests`."""
+    lines = []
+    for name, said in tests.items():
+        line = f"{name}: return {format_number(said['return_mean'])}"
+        if math.isfinite(said["return_ci95"]):  # or it is of one episode
+            line += f" ± {format_number(said['return_ci95'])} (95 %)"
+        if said["num_test_diverged"]:
+            line += f"; {said['num_test_diverged']} DIVERGED"
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def describe_tests(tested: Mapping[str, Any]) -> str:
