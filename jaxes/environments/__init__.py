@@ -1,5 +1,5 @@
-"""Environments by name: Brax's, gymnax's, Playground's, two of jaxes' own, and those of installed
-packages.
+"""Environments by name: Brax's, gymnax's, Playground's, three of jaxes' own, and those of
+installed packages.
 
 A package offers its own by an entry point of the group `jaxes.environments`, a function that
 returns an `Environment`; its arguments are the fields of a config's section `environment`:
@@ -23,6 +23,7 @@ from jaxes.environments.cartpole import continuous_cartpole
 from jaxes.environments.gymnax_envs import gymnax
 from jaxes.environments.pendulum import pendulum
 from jaxes.environments.playground_envs import playground
+from jaxes.environments.trap import trap
 from jaxes.specs import recorded
 
 GROUP = "jaxes.environments"
@@ -32,6 +33,7 @@ ENVIRONMENTS: dict[str, Callable[..., Environment]] = {
     "playground": playground,
     "continuous_cartpole": continuous_cartpole,
     "pendulum": pendulum,
+    "trap": trap,
 }
 
 
@@ -96,4 +98,5 @@ __all__ = [
     "observation_size",
     "pendulum",
     "playground",
+    "trap",
 ]

@@ -55,7 +55,7 @@ def installed(monkeypatch):
 
 def test_environments_of_installed_packages_are_found(installed):
     others = ["broken", "nothing", "number", "still", "unread"]
-    own = ["brax", "gymnax", "playground", "continuous_cartpole", "pendulum"]
+    own = ["brax", "gymnax", "playground", "continuous_cartpole", "pendulum", "trap"]
     assert environments.names() == [*own, *others]
     environment = environments.find("still")(size=3)
     assert environments.observation_size(environment) == 3
