@@ -337,10 +337,7 @@ def check_evaluation(found: Any, population_size: int, before: State) -> None:
         own = group is not None and group not in TAKEN
         allowed = f"group/name, the group none of {', '.join(sorted(TAKEN))}"
         check("the name of a metric", name, own, allowed)
-    if isinstance(found.tests, Mapping):
-        for tests in found.tests.values():
-            _check_tests(tests)
-    elif found.tests is not None:
+    if found.tests is not None:
         _check_tests(found.tests)
 
 

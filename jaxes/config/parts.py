@@ -9,13 +9,13 @@ from pydantic import BaseModel, create_model
 
 from jaxes import environments
 from jaxes.config.files import ConfigError, suggest
-from jaxes.config.sections import Section, section_of, validate
+from jaxes.config.sections import Section, section_of
 from jaxes.core import Strategy
 from jaxes.environments import Environment
 from jaxes.strategies import STRATEGIES
 
 # Of fields that another section's factory may refuse: it learns more when it sees the whole.
-OWNERS = {"population_size": "strategy", "env_name": "environment"}
+OWNERS = {"population_size": "strategy", "env_name": "environment", "tasks": "environment"}
 SECTIONS = ("environment", "policy")  # which are objects to the factories that get them
 
 
@@ -33,17 +33,6 @@ def make_environment(section: Any) -> Environment:
     """
     with in_section("environment"):
         return environments.find(section.name)(**arguments(section))
-
-
-def environment_of(spec: Mapping[str, Any]) -> Environment:
-    """The environment of that spec (see `jaxes.specs`).
-
-    Raises:
-      ConfigError: it is none of those that are installed.
-    """
-    data = {"environment": dict(spec)}
-    model = environment_section(data)
-    return make_environment(validate(model, data["environment"], where="environment."))
 
 
 def strategy_section(data: dict[str, Any], where: str = "") -> type[Section]:

@@ -13,7 +13,7 @@ from pydantic import create_model
 
 from jaxes import environments
 from jaxes.checks import check
-from jaxes.config import parts
+from jaxes.config import parts, tasks
 from jaxes.config.files import ConfigError, config_of_run, read
 from jaxes.config.plan import is_plan_run
 from jaxes.config.plan import load as load_plan
@@ -22,7 +22,7 @@ from jaxes.core import Problem, Strategy
 from jaxes.environments import Environment
 from jaxes.policies import POLICIES
 from jaxes.policy_directory import LoadedPolicy, is_policy, load_policy
-from jaxes.problems import PROBLEMS, policy_search
+from jaxes.problems import PROBLEMS, many, policy_search
 from jaxes.training.evaluate import Choice, evaluate_run
 from jaxes.training.learn import evaluate_learned
 from jaxes.training.loaded import evaluate_policy
@@ -94,11 +94,14 @@ class Config(Checked):
         if not hasattr(model, "environment"):
             with parts.in_section("problem"):
                 return PROBLEMS[model.problem.name](**parts.arguments(model.problem))
-        environment = parts.make_environment(model.environment)
+        made = tasks.make_environments(model.environment)
         with parts.in_section("policy"):
             policy = POLICIES[model.policy.name](**parts.arguments(model.policy))
-        with parts.in_section("problem", environment.name):
-            return policy_search(environment, policy, **parts.arguments(model.problem))
+        if isinstance(made, dict):
+            with parts.in_section("problem"):
+                return many(made, policy, **parts.arguments(model.problem))
+        with parts.in_section("problem", made.name):
+            return policy_search(made, policy, **parts.arguments(model.problem))
 
 
 def evaluate(
@@ -172,7 +175,7 @@ def environment_of(policy: LoadedPolicy) -> Environment:
             f"environment: the policy acts in {name!r}, which no config can name: give a problem "
             "with it, from Python, or act in a loop of your own (jaxes.load_policy)"
         )
-    return parts.environment_of(spec)
+    return tasks.environment_of(spec)
 
 
 # The models, from the factories' signatures.
@@ -195,7 +198,7 @@ def _config_model(data: dict[str, Any]) -> type[Section]:
 
 def _policy_search(data: dict[str, Any]) -> dict[str, Any]:
     """The sections `environment`, `problem` and `policy`."""
-    environment = parts.environment_section(data)
+    environment = tasks.environments_section(data)
     problem = data.setdefault("problem", {})
     if isinstance(problem, dict) and "name" in problem:
         raise ConfigError(
@@ -203,7 +206,7 @@ def _policy_search(data: dict[str, Any]) -> dict[str, Any]:
             f"beside environment.name: {data['environment']['name']}"
         )
     policy = parts.named_section(data, "policy", POLICIES, default="mlp")
-    kinds = {"environment": environment, "problem": section_of(policy_search), "policy": policy}
+    kinds = {"environment": environment, "problem": tasks.problem_section(data), "policy": policy}
     _refuse_elsewhere(data, kinds)
     return {name: (kind, ...) for name, kind in kinds.items()}
 

@@ -267,11 +267,17 @@ class _Builder:
 
 def traced_fields(config: Config, numbers: TrainHParams) -> set[str]:
     """The paths, in the config, of the numbers that are traced."""
-    own = f"strategy.{_named(config.resolved)}."
-    return {
-        own + path.removeprefix("strategy.") if path.startswith("strategy.") else path
-        for path in hparams.paths(numbers)
+    own = {
+        "strategy.": f"strategy.{_named(config.resolved)}.",
+        "problem.randomize.": "environment.randomize.",
+        "problem.tasks.": "environment.tasks.",
     }
+
+    def in_config(path: str) -> str:
+        section = next(filter(path.startswith, own), "")
+        return own.get(section, "") + path.removeprefix(section)
+
+    return set(map(in_config, hparams.paths(numbers)))
 
 
 def static_part(config: Config, traced: set[str]) -> str:
@@ -283,7 +289,7 @@ def static_part(config: Config, traced: set[str]) -> str:
         *parents, field = path.split(".")
         section = data
         for parent in parents:
-            section = section[parent]
+            section = section.get(parent, {})  # {}: it is left out, and has its defaults
         section.pop(field, None)
     return json.dumps(data, sort_keys=True)
 

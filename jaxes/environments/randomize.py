@@ -245,8 +245,8 @@ def randomized(
 
     Args:
       environment: one that has a system: all that come with jaxes.
-      randomize: made by `scale`, `uniform`, `gravity` and `|`; or `fn(key, system) -> system`, a pure
-        function; or one of Brax's and Playground's form, `(system, keys [N]) -> (system, in_axes)`.
+      randomize: made by `scale`, `uniform`, `gravity` and `|`; or a pure function `(key, system) ->
+        system`, or one of Brax's and Playground's form, `(system, keys [N]) -> (system, in_axes)`.
       test_randomize: likewise; what tests alone draw.
 
     Raises:

@@ -6,7 +6,9 @@ point. No line, corner or rounding slips through: which side of the walls a poin
 coordinates are, and changes through the opening alone.
 """
 
+import functools
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -79,7 +81,7 @@ def trap(
     longer = np.min(system.end) > np.max(system.opening)
     check("end", end, bool(longer), f"greater than opening, {opening}")
     check_count("num_steps", num_steps)
-    return environment_of(system, num_steps)
+    return _with_steps(num_steps)(system)
 
 
 def _checked(field: str, value: Any) -> Range:
@@ -94,7 +96,13 @@ def _checked(field: str, value: Any) -> Range:
     return low, high
 
 
-def environment_of(system: System, num_steps: int = 100) -> Environment:
+@functools.cache  # so that traps of as many steps are one physics
+def _with_steps(num_steps: int) -> Callable[[System], Environment]:
+    """`Environment.with_system` of traps with so many steps."""
+    return partial(_environment_of, num_steps)
+
+
+def _environment_of(num_steps: int, system: System) -> Environment:
     """The trap of these numbers, which may be traced; unchecked."""
     return Environment(
         partial(_reset, system),
@@ -106,6 +114,8 @@ def environment_of(system: System, num_steps: int = 100) -> Environment:
         done_fn=_never,
         dt=DT,
         render=partial(_render, system),
+        system=system,
+        with_system=_with_steps(num_steps),
     )
 
 

@@ -1,0 +1,77 @@
+"""The section `environment` of a policy search: one environment, randomized perhaps, or `many`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import create_model
+
+from jaxes import environments
+from jaxes.config import parts
+from jaxes.config.files import ConfigError
+from jaxes.config.sections import Section, section_of, validate
+from jaxes.environments import Environment
+from jaxes.environments.randomize import randomized
+from jaxes.problems import many, policy_search
+
+MANY = "many"
+OPTIONAL = (dict[str, Any] | None, None)
+RANDOMIZED: dict[str, Any] = {"randomize": OPTIONAL, "test_randomize": OPTIONAL}
+
+
+def environments_section(data: dict[str, Any]) -> type[Section]:
+    """The model of the section `environment`."""
+    names = {name: name for name in (*environments.names(), MANY)}
+    if parts.name_of(data, "environment", names) != MANY:
+        return _one(data, "environment")
+    tasks = data["environment"].get("tasks")
+    if not isinstance(tasks, dict) or not tasks:
+        got = f", got {tasks!r}" if "tasks" in data["environment"] else ""
+        raise ConfigError(f"environment.tasks: a section of environments by name is required{got}")
+    models: dict[str, Any] = {
+        str(name): (_one(tasks, name, "environment.tasks."), ...) for name in tasks
+    }
+    of_tasks = create_model("tasks", __base__=Section, **models)
+    return create_model(MANY, __base__=Section, name=(str, ...), tasks=(of_tasks, ...))
+
+
+def problem_section(data: dict[str, Any]) -> type[Section]:
+    """The model of the section `problem` of a search in these environments."""
+    one = data["environment"]["name"] != MANY
+    return section_of(policy_search) if one else section_of(many, omit=("tasks", "policy"))
+
+
+def make_environments(section: Any) -> Environment | dict[str, Environment]:
+    """The environment of a valid section, or those of its tasks.
+
+    Raises:
+      ConfigError: a factory refuses a value.
+    """
+    if section.name != MANY:
+        return _make(section, "environment")
+    return {name: _make(one, f"environment.tasks.{name}") for name, one in section.tasks}
+
+
+def environment_of(spec: Mapping[str, Any]) -> Environment:
+    """The environment of that spec (see `jaxes.specs`).
+
+    Raises:
+      ConfigError: it is none of those that are installed.
+    """
+    data = {"environment": dict(spec)}
+    model = _one(data, "environment")
+    return _make(validate(model, data["environment"], where="environment."), "environment")
+
+
+def _one(data: dict[str, Any], name: str, where: str = "") -> type[Section]:
+    known = {known: known for known in environments.names()}
+    factory = environments.find(parts.name_of(data, name, known, where))
+    return section_of(factory, name=(str, ...), **RANDOMIZED)
+
+
+def _make(section: Any, where: str) -> Environment:
+    given = parts.arguments(section)
+    drawn = {field: given.pop(field) for field in RANDOMIZED}
+    with parts.in_section(where):
+        environment = environments.find(section.name)(**given)
+    with parts.in_section(where, environment.name):
+        return randomized(environment, **drawn)
