@@ -19,6 +19,7 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
         "--output", type=Path, metavar="FILE", help="an .mp4 or .gif; default: RUN/film.mp4"
     )
     common.add_checkpoint_option(command)
+    command.add_argument("--task", metavar="NAME", help="of many tasks; default: the first")
     command.add_argument("--seed", type=int, default=0, help="of the episode; default: 0")
     command.add_argument("--width", type=int, default=320, help="pixels; default: 320")
     command.add_argument("--height", type=int, default=240, help="pixels; default: 240")
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     film = film_of(
         options.run,
         checkpoint=common.checkpoint_of(options),
+        task=options.task,
         seed=options.seed,
         width=options.width,
         height=options.height,

@@ -57,7 +57,7 @@ def trap(
     It starts at (0, 0). A step of 0.1 s moves it by 0.3·a, for the action a [2] clipped to [-1, 1].
     Walls stand at y = ±width from x = opening to x = end, and at x = end between them. A move whose
     line touches one is not made: a point inside slides along (the target is clipped), one outside
-    makes the move along x alone, else along y alone, else none.
+    makes the move along y alone, else along x alone, else none.
 
     The observation [2] is (x/10, y/3): the walls are not seen. The reward is x' - x, so that the
     return is the x [m] that is reached in `num_steps` steps; 30 at most by default, of which the
@@ -154,9 +154,9 @@ def _moved(walls: System, x: Array, y: Array, to_x: Array, to_y: Array) -> tuple
     inside = (opening <= x) & (x <= end) & (jnp.abs(y) <= width)  # who is at a wall is inside
     free = partial(_is_free, walls, inside, x, y)
     lost = jnp.isnan(to_x + to_y)  # what is not a number stays so, for all to see
-    moves = [free(to_x, to_y) | lost, inside, free(to_x, y), free(x, to_y)]
-    after_x = jnp.select(moves, [to_x, jnp.minimum(to_x, end), to_x, x], x)
-    after_y = jnp.select(moves, [to_y, jnp.clip(to_y, -width, width), y, to_y], y)
+    moves = [free(to_x, to_y) | lost, inside, free(x, to_y), free(to_x, y)]
+    after_x = jnp.select(moves, [to_x, jnp.minimum(to_x, end), x, to_x], x)
+    after_y = jnp.select(moves, [to_y, jnp.clip(to_y, -width, width), to_y, y], y)
     return after_x, after_y
 
 

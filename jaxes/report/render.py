@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxes.checks import check, check_count, check_positive, check_seed, failing
+from jaxes.checks import check, check_count, check_name, check_positive, check_seed, failing
 from jaxes.config.files import config_of_run
 from jaxes.config.plan import is_plan_run
 from jaxes.config.plan import load as load_plan
@@ -90,6 +90,7 @@ def film_of(
     run: str | os.PathLike,
     *,
     checkpoint: Choice = "latest",
+    task: str | None = None,
     seed: int = 0,
     width: int = 320,
     height: int = 240,
@@ -105,6 +106,7 @@ def film_of(
         left its run; it is only read.
       checkpoint: `latest`, `best` (by the test that training made at that generation), or its
         generation.
+      task: of a run over many tasks, by default the first.
       seed: of the episode.
       width: pixels, 16 to 4096.
       height: likewise.
@@ -121,8 +123,11 @@ def film_of(
     view = View(width, height, max_seconds)
     view.check()
     check_seed("seed", seed)
-    of = _of_policy if is_policy(run) else _of_planner if is_plan_run(Path(run)) else _of_problem
-    return of(Path(run), checkpoint, seed, view)
+    path, plans = Path(run), not is_policy(run) and is_plan_run(Path(run))
+    if not (is_policy(run) or plans):
+        return _of_problem(path, checkpoint, task, seed, view)
+    check("task", task, task is None, "left out: it is no run over many tasks")
+    return (_of_planner if plans else _of_policy)(path, checkpoint, seed, view)
 
 
 def film(
@@ -181,13 +186,18 @@ def _draws(environment: Environment) -> Any:
     return environment.render
 
 
-def _of_problem(run: Path, checkpoint: Choice, seed: int, view: View) -> Film:
+def _of_problem(run: Path, checkpoint: Choice, task: str | None, seed: int, view: View) -> Film:
     config = load(config_of_run(run))
     problem, strategy, _ = config.build()
     about = config.resolved["problem"]
+    environment = problem.environment
+    if task is not None:
+        check("task", task, problem.tasks is not None, "left out: it is no run over many tasks")
+        check_name("task", task, problem.tasks or ())
+        environment = problem.tasks[task]  # type: ignore[index]
     key = jax.random.key(seed)
     if problem.policy is not None:
-        _draws(problem.environment)  # before anything is computed
+        _draws(environment)  # before anything is computed
     elif about["name"] != "tetris":
         raise ValueError(f"run: {run} has no policy: its problem is {about['name']!r}")
     template = start_of(problem, strategy)
@@ -197,7 +207,7 @@ def _of_problem(run: Path, checkpoint: Choice, seed: int, view: View) -> Film:
     policy = problem.policy(state.strategy.mean, state.problem)
     acting = policy._replace(apply=partial(policy.apply, policy.init(key)))
     length = problem.episodes.episode_length
-    return film(problem.environment, acting, key=key, episode_length=length, **view._asdict())
+    return film(environment, acting, key=key, episode_length=length, **view._asdict())
 
 
 def _of_policy(directory: Path, checkpoint: Choice, seed: int, view: View) -> Film:

@@ -165,13 +165,13 @@ HAND = [  # half width, place, action, place after
     (2, (5.5, 2), (-1, -1), (5.2, 1.7)),
     (2, (3, 2), (-1, 0.5), (2.7, 2)),  # slides
     (2, (1.9, 1.95), (1, 1), (2.2, 2.25)),  # past the end of a side
-    (2, (1.9, 1.85), (1, 1), (2.2, 1.85)),  # into the side from within: along x alone
+    (2, (1.9, 1.85), (1, 1), (1.9, 2.15)),  # into the side from within: along y alone
     (2, (1.9, 2), (1, 0), (1.9, 2)),  # at the end of a side
     (2, (3, 2.2), (0.5, -1), (3.15, 2.2)),  # at the sides from outside
     (2, (3, -2.2), (0.5, 1), (3.15, -2.2)),
     (2, (5.6, 0), (-1, 1), (5.6, 0.3)),  # at the front from outside: along y alone
     (2, (5.6, 1.9), (-1, 0), (5.6, 1.9)),
-    (2, (5.6, 2.1), (-1, -1), (5.3, 2.1)),  # around the corner
+    (2, (5.6, 2.1), (-1, -1), (5.6, 1.8)),  # around the corner
     (2, (5.4, 2.1), (1, -1), (5.7, 2.1)),
     (2, (5.45, 2.15), (1, -0.5), (5.75, 2.0)),  # and close past it
     (0.05, (3, 0.1), (0, -1), (3, 0.1)),  # over a trap thinner than a step
