@@ -8,7 +8,7 @@ from rich.console import Console
 
 import jaxes
 from jaxes import environments
-from jaxes.config import files
+from jaxes.config import files, tasks
 
 
 def add_to(commands: Any) -> argparse.ArgumentParser:
@@ -17,7 +17,9 @@ def add_to(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     show("strategies", {name: _first_line(make) for name, make in jaxes.STRATEGIES.items()})
-    show("environments (environment.name)", {name: _about(name) for name in environments.names()})
+    about = {name: _about(name) for name in environments.names()}
+    about[tasks.MANY] = _first_line(jaxes.problems.many)
+    show("environments (environment.name)", about)
     show("environment.name: brax (environment.env_name)", environments.BRAX_ENVIRONMENTS)
     problems = {name: _first_line(make) for name, make in jaxes.problems.PROBLEMS.items()}
     show("problems (problem.name)", problems)

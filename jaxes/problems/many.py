@@ -35,8 +35,7 @@ def many(
     num_lanes: Lanes = None,
     **unknown: Any,
 ) -> Problem:
-    """Policy search over several environments: what is good in easy relatives of a task may lead
-    out of the task's local optima.
+    """Policy search over several environments, its tasks; easy ones lead out of local optima.
 
     All members meet the same episodes of every task. Tasks whose environments differ in numbers of
     their system alone (two of `trap`, or of `brax("hopper")`) share a queue of episodes; others
