@@ -3,8 +3,8 @@
 import contextlib
 import difflib
 import importlib.util
-import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -34,7 +34,9 @@ def check_number(
     if getattr(value, "shape", None) == ():
         value = value.item()  # an array of one number
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    real = number and not isinstance(value, np.complexfloating) and math.isfinite(value)
+    # Of an int that no float can hold, `isfinite` raises an error.
+    real = number and not isinstance(value, np.complexfloating)
+    real = real and abs(value) <= sys.float_info.max
     check(field, value, bool(real and ok(value)), allowed)
 
 

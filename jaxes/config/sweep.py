@@ -20,6 +20,7 @@ from jaxes.core import Problem, TrainHParams
 from jaxes.strategies import STRATEGIES
 from jaxes.sweeps.halving import Halving
 from jaxes.sweeps.plan import Group
+from jaxes.training.identity import place_of
 from jaxes.training.run import Trial
 from jaxes.training.schedule import Schedule
 
@@ -267,17 +268,9 @@ class _Builder:
 
 def traced_fields(config: Config, numbers: TrainHParams) -> set[str]:
     """The paths, in the config, of the numbers that are traced."""
-    own = {
-        "strategy.": f"strategy.{_named(config.resolved)}.",
-        "problem.randomize.": "environment.randomize.",
-        "problem.tasks.": "environment.tasks.",
-    }
-
-    def in_config(path: str) -> str:
-        section = next(filter(path.startswith, own), "")
-        return own.get(section, "") + path.removeprefix(section)
-
-    return set(map(in_config, hparams.paths(numbers)))
+    strategy = f"strategy.{_named(config.resolved)}"
+    of_strategy = {f"{strategy}.{path}" for path in hparams.paths(numbers.strategy)}
+    return of_strategy | set(map(place_of, hparams.paths(numbers.problem)))
 
 
 def static_part(config: Config, traced: set[str]) -> str:

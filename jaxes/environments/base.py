@@ -1,5 +1,6 @@
 """What an environment is: two pure functions, into which any physics fits."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -169,9 +170,19 @@ def _as_bool(done: Any) -> Array:
     return jnp.asarray(done).astype(bool)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Then:
+    """What `convert` makes of what `fn` returns; equal where both are: two tasks may have one."""
+
+    fn: Callable
+    convert: Callable[[Any], Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.convert(self.fn(*arguments))
+
+
 def _then(fn: Callable | None, convert: Callable[[Any], Any]) -> Callable | None:
-    """What `convert` makes of what the function, if there is one, returns."""
-    return fn and (lambda *arguments: convert(fn(*arguments)))
+    return fn and _Then(fn, convert)
 
 
 def observation_size(environment: Environment) -> int:

@@ -16,11 +16,12 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxes.checks import brief, check, check_name, check_number, is_array, kinds, near, show
 from jaxes.environments.base import Environment
-from jaxes.hparams import Number, Ramp, ends, now, paths, with_values
+from jaxes.hparams import Number, Ramp, ends, has_ramp, now, paths, with_values
 from jaxes.specs import plain, spec_of, with_spec
 
 Kind = Literal["scale", "uniform", "gravity"]
@@ -180,15 +181,23 @@ def _one(
 
 
 def check_range(field: str, low: Any, high: Any, least: float | None = None) -> None:
-    """Raises a ValueError unless these are bounds, `least` or more, at both ends of a ramp."""
+    """Raises a ValueError unless these are bounds, `least` or more, in each generation of ramps."""
     for part, value in (("low", low), ("high", high)):
         for number in ends(f"{field}{part}", value):
             check_number(f"{field}{part}", number)
-    lows, highs = ends("low", low), ends("high", high)
-    for i in range(max(len(lows), len(highs))):
-        a, b = float(lows[i % len(lows)]), float(highs[i % len(highs)])
+    ramps = [number for number in (low, high) if isinstance(number, Ramp)]
+    for generation in sorted({0, *(ramp.num_generations for ramp in ramps)}):  # linear between
+        a, b = (_exactly(number, generation) for number in (low, high))
         check(f"{field}low", a, least is None or a >= least, f"at least {least}")
         check(f"{field}low", a, a <= b, f"at most high, {b}")
+
+
+def _exactly(number: Any, generation: int) -> float:
+    """The number in a generation, in double precision: a ramp's ends are what they were given."""
+    if not isinstance(number, Ramp):
+        return float(number)
+    ends_at = float(number.start), float(number.end)
+    return float(np.interp(generation, (0, number.num_generations), ends_at))
 
 
 def from_config(given: Mapping[str, Any], field: str = "randomize") -> Randomizer:
@@ -269,10 +278,12 @@ def randomized(
         for field, value in given.items()
         if value is not None
     }
+    if (tests := fitted.get("test_randomize")) is not None:
+        steady = not has_ramp(tests.ranges)
+        check("test_randomize", tests.ranges, steady, "of ranges that follow no Ramp: tests stay")
     # What draws nothing leaves the environment as it is.
-    drawing = {field: one if one.leaves else None for field, one in fitted.items()}
     made = environment._replace(
-        randomize=drawing.get("randomize"), test_randomize=drawing.get("test_randomize")
+        **{field: one if one.leaves else None for field, one in fitted.items()}
     )
     spec = spec_of(environment)
     try:
@@ -318,14 +329,10 @@ def _fitted(
     randomizer: Randomizer, environment: Environment, read: set[int], field: str
 ) -> Randomizer:
     """The randomizer as this environment has it, after a look at all that it does."""
-    names = [name for name, _ in randomizer.parts]
+    names = [name for name, part in randomizer.parts if isinstance(part, Change)]
     for i, name in enumerate(names):
-        check(
-            f"{field}.{name}",
-            names,
-            name not in names[:i],
-            "the name of one part alone: give name=",
-        )
+        alone = name not in names[:i]
+        check(f"{field}.{name}", names, alone, "the name of one part alone: give name=")
     fitted = Randomizer(tuple(_fitted_parts(randomizer, environment, read, field)))
     drawn = changed(fitted, environment.system)
     names = [path for i, path in enumerate(paths(environment.system)) if i in drawn]

@@ -17,6 +17,7 @@ from jax import Array
 from jaxes.checks import check, kinds
 from jaxes.environments.base import Environment, EnvState, flat, observation_size, tidied
 from jaxes.environments.randomize import Range
+from jaxes.hparams import paths
 
 Condition = Literal["none", "one_hot", "parameters"]
 Kind = Literal["base", "randomized", "held_out"]
@@ -164,7 +165,8 @@ def same_physics(one: Task, other: Task) -> bool:
     if a.with_system is None or b.with_system is None:
         return False
     same = a.with_system == b.with_system and a.num_outputs == b.num_outputs
-    return bool(same and kinds(a.system) == kinds(b.system))
+    # By names: a tree may hold a model, made anew for each environment, beside the numbers.
+    return bool(same and kinds(paths(a.system)) == kinds(paths(b.system)))
 
 
 def differing_leaves(tasks: Sequence[Task]) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """What a run is, in its `run.json`: what must be the same when it is resumed, and what made it."""
 
 import contextlib
+import copy
 import importlib.metadata
 import json
 import re
@@ -60,13 +61,24 @@ def config_of(
     of_problem, of_strategy = spec_of(problem), described(strategy, numbers.strategy)
     if of_problem is None or of_strategy is None:
         return None
-    sections = {
-        **of_problem,
-        "problem": of_problem["problem"] | hparams.paths(numbers.problem),
-        "strategy": of_strategy,
-        "training": training,
-    }
-    return plain_sections(sections)
+    sections = copy.deepcopy(dict(of_problem))
+    for path, number in hparams.paths(numbers.problem).items():
+        _put(sections, place_of(path), number)
+    return plain_sections({**sections, "strategy": of_strategy, "training": training})
+
+
+def place_of(path: str) -> str:
+    """Where a config has the number of a problem that has this path among its own."""
+    of_environment = path.startswith(("randomize.", "tasks."))
+    return f"environment.{path}" if of_environment else f"problem.{path}"
+
+
+def _put(section: dict[str, Any], path: str, value: Any) -> None:
+    *parents, field = path.split(".")
+    for parent in parents:
+        section[parent] = section.get(parent) or {}  # where it is left out
+        section = section[parent]
+    section[field] = value
 
 
 def described(strategy: Strategy, numbers: HParams) -> dict[str, Any] | None:
