@@ -29,7 +29,9 @@ def environments_section(data: dict[str, Any]) -> type[Section]:
         raise ConfigError(f"environment.tasks: a section of environments by name is required{got}")
     for name in map(str, tasks):
         if name.startswith("_") or hasattr(Section, name):
-            raise ConfigError(f"environment.tasks: {name!r} is no name that a config has for a task")
+            raise ConfigError(
+                f"environment.tasks: {name!r} is no name that a config has for a task"
+            )
     models: dict[str, Any] = {
         str(name): (_one(tasks, name, "environment.tasks."), ...) for name in tasks
     }
