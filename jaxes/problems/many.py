@@ -84,6 +84,8 @@ def many(
     for name, count in counts.items():
         check_count(f"num_episodes.{name}", count)
     found = [Task.of(environment, counts[name], name) for name, environment in tasks.items()]
+    by_task = weights is None or isinstance(weights, Mapping)
+    check("weights", weights, by_task, "numbers by task")
     given = _by_task("weights", 1.0 if weights is None else weights, tasks)
     hparams = HParams(
         alive_penalty,

@@ -10,6 +10,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from winds import Wind, wind
 from worlds import point
 
 import jaxes
@@ -25,6 +26,30 @@ policy: {name: mlp, hidden: [4], activation: tanh}
 strategy: {name: cem, population_size: 16, cem: {sigma: 0.5}}
 training: {num_generations: 3, seed: 1, target_return: 1.5, keep_checkpoints: best}
 """
+RANDOMIZED = RUN.replace(
+    "{name: stub}",
+    """\
+  name: blown
+  push: 2.0
+  randomize: {drift: {kind: uniform, path: drift, low: -1, high: 1}}
+  test_randomize: {push: {kind: scale, path: push, low: 0.5, high: 2, shared: true}}""",
+)
+MANY = RUN.replace(
+    "{name: stub}",
+    """\
+  name: many
+  tasks:
+    calm: {name: blown}
+    gale:
+      name: blown
+      randomize:
+        drift:
+          {kind: uniform, path: drift, low: -1, high: {start: 1, end: 2, num_generations: 3}}""",
+).replace(
+    "problem: {",
+    "problem: {weights: {calm: 1, gale: {start: 0, end: 1, num_generations: 2}}, num_episodes: "
+    "{calm: 1, gale: 2}, aggregate: cvar(0.5), condition: one_hot, ",
+)
 SWEEP = (
     RUN
     + """\
@@ -43,7 +68,14 @@ planner:
 model: {name: true_model}
 training: {num_trials: 2, episode_length: 9}
 """
-CONFIGS = {"train": RUN, "sweep": SWEEP, "plan": PLAN}
+SWEPT_TASKS = MANY + SWEEP.removeprefix(RUN).replace(
+    "policy.hidden", "problem.weights.calm: [1, 2], environment.tasks.gale.randomize.drift.low"
+).replace("[[4], [8]]", "[-1, 0]")
+CONFIGS = {
+    "train": [RUN, RANDOMIZED, MANY],
+    "sweep": [SWEEP, SWEPT_TASKS],
+    "plan": [PLAN],
+}
 PIECES = [
     *(
         "{",
@@ -76,6 +108,7 @@ PIECES = [
         "|",
     ),
     *("sigma", "name", "seed", "environment", "strategy", "sweep", "planner", "cma_es", "linear"),
+    *("many", "tasks", "randomize", "kind", "drift", "weights", "start"),
 ]
 FIELDS = [
     *("training", "training.seed", "training.mean", "training.loggers", "training.num_generations"),
@@ -89,6 +122,12 @@ FIELDS = [
     *("environment.name", "environment.x", "policy.hidden", "policy.output", "problem.discount"),
     *("problem.num_lanes", "problem.episode_cap", "sweep.grid", "sweep.num_seeds", "sweep.halving"),
     *("sweep.random", "planner.horizon", "planner.strategy.name", "planner.objective.target"),
+    *("environment.tasks", "environment.tasks.calm", "environment.tasks.gale.name"),
+    *("environment.randomize", "environment.randomize.drift.low", "environment.randomize.drift"),
+    *("environment.tasks.gale.randomize.drift.high", "environment.test_randomize.push.path"),
+    *("environment.tasks.calm.randomize.x.kind", "environment.tasks.copy.name"),
+    *("problem.weights", "problem.weights.gale", "problem.num_episodes", "problem.aggregate"),
+    *("problem.condition", "problem.pad", "environment.tasks.gale.randomize.drift.high.end"),
     *("planner.beta", "model.name", "model", "", ".", "a..b", "training.seed.x", "x", "*", "[0]"),
 ]
 VALUES = st.one_of(
@@ -102,11 +141,16 @@ VALUES = st.one_of(
 )
 
 
+def blown(push: float = 1.0) -> jaxes.Environment:
+    """The wind, as a config makes it."""
+    return wind(Wind(push=push))
+
+
 @st.composite
 def commands(draw):
     """A command, the text of its config, and what is set."""
     command = draw(st.sampled_from(sorted(CONFIGS)))
-    text = CONFIGS[draw(st.sampled_from([command] * 8 + sorted(CONFIGS)))]
+    text = draw(st.sampled_from(CONFIGS[draw(st.sampled_from([command] * 8 + sorted(CONFIGS)))]))
     for _ in range(draw(st.integers(0, 3))):
         at, length = draw(st.integers(0, len(text))), draw(st.sampled_from([0, 0, 1, 1, 4, 20]))
         text = text[:at] + draw(st.sampled_from(["", *PIECES])) + text[at + length :]
@@ -133,6 +177,7 @@ def test_no_config_ends_in_a_traceback_or_begins_in_vain(tmp_path, monkeypatch):
         monkeypatch.setattr(owner, name, begins)
     monkeypatch.setattr(startup, "keep_compiled_programs", lambda *_: None)
     monkeypatch.setitem(environments.ENVIRONMENTS, "stub", lambda size=1: point())
+    monkeypatch.setitem(environments.ENVIRONMENTS, "blown", blown)
     monkeypatch.chdir(tmp_path)
     file, begun = tmp_path / "config.yaml", []
 

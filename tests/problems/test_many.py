@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 from sweep_runs import rows_of
 from winds import (
     NUM_STEPS,
@@ -202,7 +203,7 @@ def equations(jaxpr, primitive):
     for equation in jaxpr.eqns:
         if equation.primitive.name == primitive:
             yield equation
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jaxprs_in_params(equation.params):
             yield from equations(inner, primitive)
 
 
@@ -369,61 +370,63 @@ def test_randomized_by_the_identity_is_the_plain_problem(searches):
     assert states[0].observations.count == 3 * 4 * 2 * NUM_STEPS
 
 
-class TestARunOfManyTasks:
-    """One that a config describes, cut after a generation: what else is done with it."""
+KEPT = {"checkpoint_every": 1, "test_every": 1}
 
-    settings = {"checkpoint_every": 1, "test_every": 1}  # noqa: RUF012
 
-    @pytest.fixture(scope="class")
-    def problem(self):
-        pendulum = jaxes.environments.pendulum()
-        heavy = randomized(pendulum, scale("mass", 1.5, Ramp(1.5, 2, 3)), scale("mass", 3, 4))
-        return jaxes.problems.many(
-            {"light": pendulum, "heavy": heavy},
-            jaxes.policies.mlp((2,)),
-            episode_length=5,
-            num_test_episodes=3,
-            condition="one_hot",
-        )
+@pytest.fixture(scope="module")
+def described():
+    """Of a problem that a config describes."""
+    pendulum = jaxes.environments.pendulum()
+    heavy = randomized(pendulum, scale("mass", 1.5, Ramp(1.5, 2, 3)), scale("mass", 3, 4))
+    return jaxes.problems.many(
+        {"light": pendulum, "heavy": heavy},
+        jaxes.policies.mlp((2,)),
+        episode_length=5,
+        num_test_episodes=3,
+        condition="one_hot",
+    )
 
-    @pytest.fixture(scope="class")
-    def run(self, problem, tmp_path_factory):
-        parts = problem, jaxes.snes(4)
-        settings = self.settings | {"run_dir": tmp_path_factory.mktemp("many") / "run"}
-        jaxes.train(*parts, num_generations=1, **settings)
-        return jaxes.train(*parts, num_generations=3, resume=True, **settings)
 
-    def test_it_is_the_run_that_was_not_cut(self, run, problem, tmp_path):
-        path = tmp_path / "run"
-        whole = jaxes.train(
-            problem, jaxes.snes(4), num_generations=3, run_dir=path, **self.settings
-        )
-        chex.assert_trees_all_equal(run.state, whole.state)
-        assert run.state.problem.generation == 3
-        assert run.tests == whole.tests
-        assert rows_of(run.run_dir) == rows_of(path)
-        named = {"return/light", "test/heavy/held_out/return_mean", "test/worst_task"}
-        assert named <= rows_of(path)[-1].keys()
+@pytest.fixture(scope="module")
+def run(described, tmp_path_factory):
+    parts = described, jaxes.snes(4)
+    settings = KEPT | {"run_dir": tmp_path_factory.mktemp("many") / "run"}
+    jaxes.train(*parts, num_generations=1, **settings)
+    return jaxes.train(*parts, num_generations=3, resume=True, **settings)
 
-    def test_it_is_evaluated_from_its_config(self, run):
-        found = jaxes.evaluate(run.run_dir, num_episodes=3)
-        assert set(found.tests) == set(run.tests)
-        assert found.num_test_episodes == 6
 
-    def test_its_policy_is_exported(self, run, problem, tmp_path):
-        policy = jaxes.export(run, tmp_path / "policy")
-        acting = problem.policy(run.state.strategy.mean, run.state.problem)
-        observation = jnp.array([0.1, -0.2, 0.3, 0.0, 1.0])  # the second task's
-        expected, _ = acting.apply(acting.init(KEY), acting.initial_state, observation)
-        np.testing.assert_allclose(policy.act(observation), expected, rtol=1e-5)
-        with pytest.raises(ValueError, match="no config can name: give a problem") as refusal:
-            jaxes.evaluate(tmp_path / "policy")
-        assert "\n" not in str(refusal.value)
+def test_a_run_that_was_cut_is_the_one_that_was_not(run, described, tmp_path):
+    path = tmp_path / "run"
+    whole = jaxes.train(described, jaxes.snes(4), num_generations=3, run_dir=path, **KEPT)
+    chex.assert_trees_all_equal(run.state, whole.state)
+    assert run.state.problem.generation == 3
+    assert run.tests == whole.tests
+    assert rows_of(run.run_dir) == rows_of(path)
+    named = {"return/light", "test/heavy/held_out/return_mean", "test/worst_task"}
+    assert named <= rows_of(path)[-1].keys()
 
-    def test_an_episode_of_its_first_task_is_filmed(self, run):
-        film = film_of(run.run_dir, width=32, height=32)
-        assert film.frames.shape[1:] == (32, 32, 3)
-        assert film.length == 5
+
+def test_a_run_of_many_tasks_is_evaluated_from_its_config(run):
+    found = jaxes.evaluate(run.run_dir, num_episodes=3)
+    assert set(found.tests) == set(run.tests)
+    assert found.num_test_episodes == 6
+
+
+def test_the_policy_of_many_tasks_is_exported(run, described, tmp_path):
+    policy = jaxes.export(run, tmp_path / "policy")
+    acting = described.policy(run.state.strategy.mean, run.state.problem)
+    observation = jnp.array([0.1, -0.2, 0.3, 0.0, 1.0])  # the second task's
+    expected, _ = acting.apply(acting.init(KEY), acting.initial_state, observation)
+    np.testing.assert_allclose(policy.act(observation), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="no config can name: give a problem") as refusal:
+        jaxes.evaluate(tmp_path / "policy")
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_episode_of_the_first_task_is_filmed(run):
+    film = film_of(run.run_dir, width=32, height=32)
+    assert film.frames.shape[1:] == (32, 32, 3)
+    assert film.length == 5
 
 
 @pytest.mark.parametrize(
@@ -436,6 +439,7 @@ class TestARunOfManyTasks:
         ({"weights": {"a": -1, "b": 1}}, "weights.a must be at least 0, got -1"),
         ({"weights": {"a": 0, "b": 0}}, "weights must be greater than 0 for one task at least"),
         ({"weights": {"a": Ramp(1, 0, 3), "b": 0}}, "weights must be greater than 0 for one task"),
+        ({"weights": 2.0}, "weights must be numbers by task, got 2.0"),
         ({"weights": {"a": 1}}, "weights must be given for each task, b too"),
         ({"weights": {"a": 1, "c": 1}}, "weights must be one of a, b, got 'c'"),
         ({"num_episodes": {"a": 1, "b": 0}}, "num_episodes.b must be a whole number of at least 1"),
