@@ -13,12 +13,12 @@ if tuple(map(int, version("jax").split(".")[:2])) < (0, 11):
     flags += " --xla_cpu_use_fusion_emitters=false"  # see jaxes/parallel.py: a quarter faster here
 os.environ.setdefault("XLA_FLAGS", flags)
 
-# Programs that several tests or processes run are compiled once. The folder is this test run's own;
-# workers and subprocesses inherit its name.
+# Programs that several tests or processes run are compiled once, the small ones of operations alone
+# too: they are most. The folder is this test run's own; workers and subprocesses inherit its name.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="jaxes-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 # `adapters` is imported by tests and by the processes that they start.
 _folder = str(Path(__file__).parent)

@@ -22,9 +22,9 @@ def assert_trees_equal(left, right):
         np.testing.assert_array_equal(a, b)
 
 
-def test_an_update_is_ask_evaluate_tell(parts):
-    strategy, problem, state = parts
-    key = jax.random.key(1)
+def test_an_update_is_ask_evaluate_tell():
+    strategy, problem, key = jaxes.snes(8), functions.rosenbrock(4), jax.random.key(1)
+    state = jaxes.init(jax.random.key(0), strategy, problem)
     new, metrics = jaxes.make_update_step(strategy, problem)(key, state)
     ask_key, evaluate_key = jax.random.split(key)
     population = jaxes.Population(strategy.ask, ask_key, state.strategy, 8)

@@ -83,7 +83,7 @@ def walk(width):  # 200 episodes of 1 to 200 steps, most of them short, of one r
     return np.asarray(episodes.total_reward).tolist()
 
 results["walk"] = walk(Width(8, refill=3, tail=5, block=2, sync=3))
-if count == 2:
+if count == 1:
     assert results["walk"] == walk(Width(64, refill=8, tail=40, block=8))
 try:
     jaxes.use_cpu_devices(count + 1)
@@ -104,25 +104,23 @@ def results():
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
-    return {count: run(count) for count in (1, 2, 8)}
+    return {count: run(count) for count in (1, 3)}
 
 
-@pytest.mark.parametrize("count", [1, 8])
 @pytest.mark.parametrize("what", ["policy", "function", "walk", "sum"])
-def test_the_number_of_devices_does_not_change_a_bit(results, what, count):
-    assert results[count][what] == results[2][what]
+def test_the_number_of_devices_does_not_change_a_bit(results, what):
+    assert results[1][what] == results[3][what]
 
 
-@pytest.mark.parametrize("count", [2, 8])
-def test_pending_jobs_are_dealt_out_in_pairs(results, count):
-    owner = np.array(results[count]["shares"])
+def test_pending_jobs_are_dealt_out_in_pairs(results):
+    owner = np.array(results[3]["shares"])
     pending = np.arange(20) % 3 > 0
     np.testing.assert_array_equal(owner[~pending], 0)
-    np.testing.assert_array_equal(owner[pending], 1 + np.arange(pending.sum()) // 2 % count)
+    np.testing.assert_array_equal(owner[pending], 1 + np.arange(pending.sum()) // 2 % 3)
 
 
 def test_a_started_backend_is_left_alone(results):
-    assert "must be called before" in results[2]["error"]
+    assert "must be called before" in results[3]["error"]
     jax.devices()
     with pytest.raises(RuntimeError, match="must be called before JAX does anything else"):
         jaxes.use_cpu_devices(7)
@@ -144,14 +142,14 @@ TERMS = {
 
 @pytest.mark.parametrize("terms", TERMS.values(), ids=TERMS)
 def test_an_exact_sum_is_that_of_any_order(terms):
-    terms = terms.astype(np.float32)
-    total = jax.jit(parallel.exact_sum)(jnp.asarray(terms))
+    terms, exact_sum = terms.astype(np.float32), jax.jit(parallel.exact_sum)
+    total = exact_sum(jnp.asarray(terms))
     exact = math.fsum(terms.tolist())
     # All that is cut is 2⁻²⁴ of the greatest at most; the rest is rounding.
     assert abs(float(total) - exact) <= 2.0**-23 * (abs(exact) + np.max(abs(terms)))
     rng = np.random.default_rng(0)
     for shuffled in (terms[::-1], rng.permutation(terms), rng.permutation(terms)):
-        assert parallel.exact_sum(jnp.asarray(shuffled)) == total
+        assert exact_sum(jnp.asarray(shuffled)) == total
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, "2"])
@@ -168,11 +166,10 @@ def test_one_device_computes_what_many_do(results):
     step = jaxes.make_update_step(strategy, problem, mesh)
     run = jax.jit(lambda key, state: jaxes.run(step, key, state, 3))
     _, metrics = run(parallel.place(jax.random.key(1), mesh), state)
-    expected = results[2]["function"][1]
+    expected = results[3]["function"][1]
     np.testing.assert_allclose(metrics["fitness/mean"][-1], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("count", [2, 8])
-def test_rows_are_mapped_in_order(results, count):
+def test_rows_are_mapped_in_order(results):
     expected = [np.arange(2.0 * n).reshape(n, 2).sum(axis=1).tolist() for n in (1, 5, 9)]
-    assert results[count]["rows"] == expected
+    assert results[3]["rows"] == expected

@@ -168,6 +168,15 @@ def test_train_evaluate_resume(capsys, workplace):
     assert run("evaluate", "run", "--episodes", "0") == 2
 
 
+@pytest.fixture(scope="module")
+def sphere_run(tmp_path_factory):
+    """The directory of a run of SPHERE: copy it to change it."""
+    folder = tmp_path_factory.mktemp("sphere")
+    (folder / "sphere.yaml").write_text(SPHERE.replace("1e1", "10"))
+    assert run("train", folder / "sphere.yaml", "--run-dir", folder / "run") == 0
+    return folder / "run"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -177,8 +186,8 @@ def test_train_evaluate_resume(capsys, workplace):
         ("run.json", "[1", "run.json is damaged"),
     ],
 )
-def test_damaged_files_are_named(name, text, message, capsys, workplace):
-    assert run("train", "sphere.yaml", "--run-dir", "run") == 0
+def test_damaged_files_are_named(name, text, message, capsys, workplace, sphere_run):
+    shutil.copytree(sphere_run, workplace / "run")
     (workplace / "run" / name).write_text(text)
     capsys.readouterr()
     assert run("resume", "run") == 2

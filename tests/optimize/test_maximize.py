@@ -164,7 +164,7 @@ def test_small_starts_of_bipop_take_smaller_steps():
         return np.zeros(len(solutions))
 
     result = jaxes.minimize(
-        fn, np.zeros(20), std=5.0, host=True, restarts="bipop", max_restarts=1, budget=3000
+        fn, np.zeros(8), std=5.0, host=True, restarts="bipop", max_restarts=1, budget=3000
     )
     factors = [plan.std_factor for plan in plans("bipop", lambda plan: 1, max_restarts=1)]
     assert result.starts >= 3

@@ -1,5 +1,7 @@
 """What an ensemble learns of a system that is known, and what it makes of odd data."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +48,7 @@ def learned():
     return model, state, float(loss)
 
 
+@functools.partial(jax.jit, static_argnames=("model", "repeats"))
 def predictions(model, state, x, a, repeats=300):
     """Of all particles, of so many draws of their noise: `[repeats, P, ...]`."""
     members = model.particles(state)
@@ -55,7 +58,7 @@ def predictions(model, state, x, a, repeats=300):
         return model.step(member, start, jnp.array([a]), key)
 
     keys = jax.random.split(jax.random.key(2), (repeats, model.num_particles))
-    return jax.jit(jax.vmap(jax.vmap(one), (None, 0)))(members, keys)
+    return jax.vmap(jax.vmap(one), (None, 0))(members, keys)
 
 
 def test_mean_and_spread_of_a_step_are_those_of_the_system(learned):

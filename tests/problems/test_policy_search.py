@@ -30,12 +30,15 @@ def evaluate(problem, hparams=None, phase=TRAIN, population_size=10):
     return population, problem.evaluate(key, population, problem_state, phase)
 
 
+reset, step = jax.jit(walk().reset), jax.jit(walk().step)
+
+
 def linear_return(weights, key):
     """One episode of a linear policy (output 'none') in plain Python: return and length."""
-    state, observation = walk().reset(key)
+    state, observation = reset(key)
     total, length, done = 0.0, 0, False
     while not done and length < EPISODE_LENGTH:
-        state, observation, reward, done = walk().step(state, (observation @ weights)[None])
+        state, observation, reward, done = step(state, (observation @ weights)[None])
         total, length = total + float(reward), length + 1
     return total, length
 
@@ -82,12 +85,20 @@ def test_a_diverging_member_is_nan_and_touches_nothing_else():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(broken.problem_state))
 
 
+def on_lanes(num_lanes):
+    """An evaluation of a policy with memory."""
+    settings = SETTINGS | {"normalize_observations": True, "num_lanes": num_lanes}
+    return evaluate(policy_search(walk(), jaxes.policies.gru(hidden_size=3), **settings))[1]
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return on_lanes(4)
+
+
 @pytest.mark.parametrize("num_lanes", [1, 5, None])
-def test_results_do_not_depend_on_the_lanes(num_lanes):
-    policy = jaxes.policies.gru(hidden_size=3)
-    settings = SETTINGS | {"normalize_observations": True}
-    _, expected = evaluate(policy_search(walk(), policy, **settings))
-    _, other = evaluate(policy_search(walk(), policy, **settings | {"num_lanes": num_lanes}))
+def test_results_do_not_depend_on_the_lanes(num_lanes, expected):
+    other = on_lanes(num_lanes)
     np.testing.assert_allclose(other.fitness, expected.fitness, rtol=1e-5)
     for ours, theirs in zip(
         jax.tree.leaves(other.problem_state), jax.tree.leaves(expected.problem_state), strict=True

@@ -7,10 +7,10 @@ import pytest
 
 import jaxes
 from jaxes import parallel
-from jaxes.core import TEST, Population
+from jaxes.core import TEST, TRAIN, Population
 from jaxes.problems.tetris import exact_mean
 
-SMALL = {"height": 6, "width": 5, "features": ("heights", "holes")}
+SMALL = {"height": 6, "width": 5, "features": ("heights", "holes"), "num_episodes": 2}
 
 
 def generations(problem, count=3, num_trials=None, devices=1):
@@ -30,35 +30,39 @@ def generations(problem, count=3, num_trials=None, devices=1):
     return jax.jit(jax.vmap(run))(*parallel.place((keys, start), mesh))
 
 
-def test_lines_do_not_depend_on_lanes():
+def lines_of(run):
+    state, metrics = run
+    return state.strategy.mean, metrics["return/mean"], metrics["fitness/max"]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What a run with a lane for each game comes to."""
+    lines = lines_of(generations(jaxes.problems.tetris(**SMALL)))
+    assert lines[2].max() > 0
+    return lines
+
+
+def test_lines_do_not_depend_on_lanes(alone):
     """Tails and refills of all kinds."""
-    expected = None
-    for num_lanes in (None, 4):
-        problem = jaxes.problems.tetris(**SMALL, num_episodes=2, num_lanes=num_lanes)
-        state, metrics = generations(problem)
-        lines = jax.device_get(
-            (state.strategy.mean, metrics["return/mean"], metrics["fitness/max"])
-        )
-        expected = expected or lines
-        jax.tree.map(np.testing.assert_array_equal, lines, expected)
-    assert expected[2].max() > 0
+    few = lines_of(generations(jaxes.problems.tetris(**SMALL, num_lanes=4)))
+    jax.tree.map(np.testing.assert_array_equal, few, alone)
 
 
-def test_a_trial_of_a_sweep_is_the_run_alone():
-    problem = jaxes.problems.tetris(**SMALL)
-    alone, metrics = generations(problem)
-    together, metrics_of_all = generations(problem, num_trials=3)
-    np.testing.assert_array_equal(alone.strategy.mean, together.strategy.mean[0])
-    np.testing.assert_array_equal(metrics["fitness/mean"], metrics_of_all["fitness/mean"][0])
+def test_a_trial_of_a_sweep_is_the_run_alone(alone):
+    together = lines_of(generations(jaxes.problems.tetris(**SMALL), num_trials=3))
+    first = jax.tree.map(lambda leaf: leaf[0], together)
+    jax.tree.map(np.testing.assert_array_equal, first, alone)
 
 
 def test_members_play_games_of_their_own_and_tests_are_fresh():
-    problem = jaxes.problems.tetris(**SMALL, max_pieces=5, num_test_episodes=5)
+    settings = SMALL | {"num_episodes": 1}
+    problem = jaxes.problems.tetris(**settings, max_pieces=5, num_test_episodes=5)
     strategy = jaxes.cem(6, elite_fraction=0.5)
     zeros = strategy.init(jnp.zeros(6), strategy.hparams._replace(sigma=1e-30))
     population = Population(strategy.ask, jax.random.key(0), zeros, 6)
     evaluate = jax.jit(problem.evaluate)
-    train = evaluate(jax.random.key(1), population, ())
+    train = evaluate(jax.random.key(1), population, (), TRAIN)
     assert train.metrics["rollout/episode_length"] <= 5
     assert train.metrics["rollout/truncated"] + train.metrics["rollout/diverged"] <= 6
     test = evaluate(jax.random.key(1), population, (), TEST)
@@ -68,7 +72,7 @@ def test_members_play_games_of_their_own_and_tests_are_fresh():
     broken = Population(
         strategy.ask, jax.random.key(0), zeros._replace(mean=jnp.full(6, jnp.inf)), 6
     )
-    assert jnp.isnan(evaluate(jax.random.key(1), broken, ()).fitness).all()
+    assert jnp.isnan(evaluate(jax.random.key(1), broken, (), TRAIN).fitness).all()
 
 
 def test_means_of_counts_are_exact_to_rounding():

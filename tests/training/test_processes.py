@@ -90,50 +90,47 @@ def test_json_is_the_last_line_and_the_run_directory_the_only_trace(workplace):
     )
     assert np.isfinite([summary[name] for name in ("return_mean", "return_std", "seconds")]).all()
     assert {path.name for path in workplace.iterdir()} <= {
-        "config.yaml", PACKAGE, "whole", "stdout", "killed-1", "killed-10", "stopped",
-    }  # fmt: skip
+        "config.yaml",
+        PACKAGE,
+        "whole",
+        "stdout",
+        "cut",
+    }
 
 
-@pytest.mark.parametrize("generation", [1, 10])
-def test_kill_9_and_resume_end_in_the_same_bits(workplace, generation):
-    name = f"killed-{generation}"
-    process = start(workplace, "train", "config.yaml", "--run-dir", name)
-    wait_for_generation(workplace / name, generation)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert len(lines(workplace / name)) < 100
-    resumed = start(workplace, "resume", name, "--cpu-devices", str(2 - (generation > 1)))
+def test_what_ends_a_process_takes_nothing_from_its_run(workplace):
+    """Killed before its first checkpoint, and on one device after it; then Ctrl-C and SIGTERM."""
+    run_dir = workplace / "cut"
+    process = start(workplace, "train", "config.yaml", "--run-dir", "cut")
+    end(process, signal.SIGKILL, run_dir, 1)
+    process = start(workplace, "resume", "cut", "--cpu-devices", "1")
+    end(process, signal.SIGKILL, run_dir, 10)
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        before = len(lines(run_dir))
+        process = start(workplace, "resume", "cut")
+        said = end(process, sent, run_dir, before + 4)
+        last = lines(run_dir)[-1]["generation"]
+        assert before < last
+        assert "jaxes resume cut" in said
+        assert (run_dir / "checkpoints" / str(last)).is_dir()
+        assert ended(run_dir) == "interrupted"
+    resumed = start(workplace, "resume", "cut")
     _, stderr = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, stderr
-    assert_same_run(workplace / name, workplace / "whole")
+    assert_same_run(run_dir, workplace / "whole")
+    assert ended(run_dir) == "done"
 
 
-def test_ctrl_c_and_sigterm_save_and_say_how_to_resume(workplace):
-    process = start(workplace, "train", "config.yaml", "--run-dir", "stopped")
-    wait_for_generation(workplace / "stopped", 7)
-    process.send_signal(signal.SIGINT)
+def end(process, sent, run_dir, generation):
+    """Ends a process by a signal once its run has come so far; what it says."""
+    wait_for_generation(run_dir, generation)
+    assert ended(run_dir) is None
+    process.send_signal(sent)
     stdout, stderr = process.communicate(timeout=300)
-    assert process.returncode == 130, stderr
-    assert "jaxes resume stopped" in stdout
-    last = lines(workplace / "stopped")[-1]["generation"]
-    assert last < 100
-    assert (workplace / "stopped" / "checkpoints" / str(last)).is_dir()
-    assert ended(workplace / "stopped") == "interrupted"
-
-    process = start(workplace, "resume", "stopped")
-    wait_for_generation(workplace / "stopped", last + 3)
-    assert ended(workplace / "stopped") is None
-    process.send_signal(signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=300)
-    assert process.returncode == 143, stderr
-    assert "jaxes resume stopped" in stdout
-    assert last < lines(workplace / "stopped")[-1]["generation"] < 100
-
-    resumed = start(workplace, "resume", "stopped")
-    assert resumed.wait(timeout=300) == 0
-    assert_same_run(workplace / "stopped", workplace / "whole")
-    assert ended(workplace / "stopped") == "done"
+    killed = sent == signal.SIGKILL
+    assert process.returncode == (-sent if killed else 128 + sent), stderr
+    assert len(lines(run_dir)) < 100
+    return stdout
 
 
 def ended(run_dir):
