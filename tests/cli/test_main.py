@@ -341,7 +341,7 @@ CONTROLLER = (
     '{"features": ["heights", "holes"], "weights": [-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -4]}'
 )
 TETRIS = """
-problem: {name: tetris, height: 6, width: 5, features: [heights, holes], num_test_episodes: 4}
+problem: {name: tetris, height: 5, width: 4, features: [heights, holes], num_test_episodes: 4}
 strategy: {name: cem, population_size: 6, cem: {elite_fraction: 0.5, noise: 4.0}}
 training: {num_generations: 2, test_every: 1}
 """

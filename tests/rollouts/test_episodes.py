@@ -125,8 +125,9 @@ def test_discrete_actions_are_the_index_of_the_greatest_output():
     assert set(seen) == {((), jnp.dtype("int32"))}
 
 
-@pytest.mark.parametrize("actions", [{"action_size": 1}, {"num_actions": 2}])
-@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(
+    ("actions", "normalize"), [({"action_size": 1}, True), ({"num_actions": 2}, False)]
+)
 def test_the_problems_policy_acts_as_the_engine_does(actions, normalize):
     environment = count(**actions)
     problem = policy_search(
@@ -159,29 +160,44 @@ def test_statistics_are_kept_only_where_they_are_used():
     assert out.problem_state.observations is None
 
 
-@pytest.mark.parametrize("value", [jnp.nan, jnp.inf, -jnp.inf])
-@pytest.mark.parametrize(
-    ("where", "when"),
-    [("reward", 1), ("reward", 3), ("observation", 0), ("observation", 1), ("observation", 3)],
-)
-def test_what_is_not_finite_diverges_whenever_it_comes(value, where, when):
-    """At the reset (0), in the first step, in the last one, of 3."""
+# What is wrong, if anything, in an episode of 3 steps: at the reset (0), in the first, in the last.
+PLACES = [(0, 0), (0, 1), (0, 3), (1, 1), (1, 3)]  # whether it is the reward, and when
+WRONG = [(1, 9, 0.0), *((*at, bad) for at in PLACES for bad in (jnp.nan, jnp.inf, -jnp.inf))]
+
+
+def test_what_is_not_finite_diverges_whenever_it_comes():
+    """One program of all kinds, of which the key of an episode draws one."""
+    is_reward, when, value = map(jnp.array, zip(*WRONG, strict=True))
+
+    def seen(kind, steps):
+        number = jnp.where(steps == when[kind], value[kind], -1.0)
+        observation, reward = jnp.where(is_reward[kind] == jnp.arange(2), number, -1.0)
+        return observation[None], reward
 
     def reset(key):
-        return jnp.int32(0), jnp.full(1, value if (where, when) == ("observation", 0) else 0.0)
+        kind = jax.random.randint(key, (), 0, len(WRONG))
+        return (kind, jnp.int32(0)), seen(kind, 0)[0]
 
-    def step(steps, action):
-        steps = steps + 1
-        bad = {name: jnp.where((steps == when) & (name == where), value, -1.0) for name in PARTS}
-        return steps, bad["observation"][None], bad["reward"], steps == 3
+    def step(state, action):
+        kind, steps = state[0], state[1] + 1
+        return (kind, steps), *seen(kind, steps), steps == 3
+
+    def kinds(key, first, number):
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(number))
+        return np.array(jax.vmap(lambda key: reset(key)[0][0])(keys))
 
     environment = jaxes.Environment(reset, step, 1)
-    problem = policy_search(environment, jaxes.policies.linear(), num_test_episodes=2)
-    _, evaluation = evaluate(problem)
-    assert evaluation.tests.diverged.all()
+    problem = policy_search(environment, jaxes.policies.linear(), num_test_episodes=150)
+    population, evaluation = evaluate(problem)
+    drawn = kinds(jax.random.key(5), 1, 150)
+    assert set(drawn) == set(range(len(WRONG)))
+    np.testing.assert_array_equal(evaluation.tests.diverged, drawn > 0)
+    np.testing.assert_array_equal(evaluation.tests.length, np.clip(when, 1, 3)[drawn])
     assert not evaluation.tests.truncated.any()
-    np.testing.assert_array_equal(evaluation.tests.length, max(when, 1))
-    np.testing.assert_array_equal(evaluate(problem, phase=TRAIN)[1].fitness, np.nan)
-
-
-PARTS = ("reward", "observation")
+    run, trained = jax.jit(problem.evaluate), set()
+    for key in jax.random.split(jax.random.key(6), 100):
+        (kind,) = kinds(key, 0, 1)
+        fitness = run(key, population, problem.init(key), TRAIN).fitness
+        np.testing.assert_array_equal(np.isnan(fitness), kind > 0)
+        trained.add(kind)
+    assert trained == set(drawn)

@@ -95,7 +95,7 @@ def test_moves_are_those_of_the_slow_simulator(bertsekas):
 
 
 def test_so_they_are_for_features_of_rows_and_wells():
-    controller = tetris.Controller.of((*tetris.SETS["dt"], "fast_wells"), 6, 5)
+    controller = tetris.Controller.of((*tetris.SETS["dt"], "fast_wells"), 6, 4)
     assert compare(controller, weights_for(controller, 8, 1), steps=25, seed=1) > 40
 
 
