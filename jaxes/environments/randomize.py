@@ -282,9 +282,8 @@ def randomized(
         steady = not has_ramp(tests.ranges)
         check("test_randomize", tests.ranges, steady, "of ranges that follow no Ramp: tests stay")
     # What draws nothing leaves the environment as it is.
-    made = environment._replace(
-        **{field: one if one.leaves else None for field, one in fitted.items()}
-    )
+    drawing: dict[str, Any] = {field: one if one.leaves else None for field, one in fitted.items()}
+    made = environment._replace(**drawing)
     spec = spec_of(environment)
     try:
         said = {field: randomizer.plain() for field, randomizer in fitted.items()}
