@@ -186,18 +186,19 @@ def check_range(field: str, low: Any, high: Any, least: float | None = None) -> 
         for number in ends(f"{field}{part}", value):
             check_number(f"{field}{part}", number)
     ramps = [number for number in (low, high) if isinstance(number, Ramp)]
-    for generation in sorted({0, *(ramp.num_generations for ramp in ramps)}):  # linear between
+    turns = {0.0, *(float(ramp.num_generations) for ramp in ramps)}
+    for generation in sorted(turns):  # linear between
         a, b = (_exactly(number, generation) for number in (low, high))
         check(f"{field}low", a, least is None or a >= least, f"at least {least}")
         check(f"{field}low", a, a <= b, f"at most high, {b}")
 
 
-def _exactly(number: Any, generation: int) -> float:
+def _exactly(number: Any, generation: float) -> float:
     """The number in a generation, in double precision: a ramp's ends are what they were given."""
     if not isinstance(number, Ramp):
         return float(number)
     ends_at = float(number.start), float(number.end)
-    return float(np.interp(generation, (0, number.num_generations), ends_at))
+    return float(np.interp(generation, (0.0, float(number.num_generations)), ends_at))
 
 
 def from_config(given: Mapping[str, Any], field: str = "randomize") -> Randomizer:
