@@ -27,6 +27,7 @@ class Error(NamedTuple):
 
 CMA, XNES = "strategies/test_cma_es.py", "strategies/test_xnes.py"
 LANES, TRAIN = "rollouts/test_lanes.py", "training/test_train.py"
+MANY = "problems/test_many.py"
 ERRORS = [
     Error(
         "no whitening in p_σ",
@@ -280,6 +281,55 @@ ERRORS = [
         "_sound(pairs).mean()",
         "_sound(pairs).sum() / sum(_is_sound(each).sum() for each in tests)",
         "training/test_tested.py",
+    ),
+    Error(
+        "each member meets systems of its own",
+        "problems/judge.py",
+        "episode=numbering.key(job),",
+        "episode=(numbering.key(job) + numbering.member(job)) % numbering.num_keys,",
+        MANY,
+    ),
+    Error(
+        "ranges and weights of the first generation for ever",
+        "problems/judge.py",
+        "numbers.now(state.hparams, state.generation)",
+        "numbers.now(state.hparams, 0)",
+        MANY,
+    ),
+    Error(
+        "weights of tasks that do not sum to one",
+        "problems/judge.py",
+        "self.aggregate(values, weights / weights.sum())",
+        "self.aggregate(values, weights)",
+        MANY,
+    ),
+    Error(
+        "a task weighs more the more episodes it has",
+        "problems/judge.py",
+        "weights = 1 / counts",
+        "weights = jnp.ones_like(counts)",
+        MANY,
+    ),
+    Error(
+        "tests of the base system in drawn ones",
+        "problems/tasks.py",
+        "drawn = environment.system\n",
+        "drawn = (environment.randomize or (lambda k, s, r: s))(key, environment.system, ranges)\n",
+        MANY,
+    ),
+    Error(
+        "the condition of the next task",
+        "problems/tasks.py",
+        "jax.nn.one_hot(place, self.num_tasks",
+        "jax.nn.one_hot(place + 1, self.num_tasks",
+        MANY,
+    ),
+    Error(
+        "parts of a randomizer that draw the same",
+        "environments/randomize.py",
+        "part_key = jax.random.fold_in(key, i)",
+        "part_key = key",
+        "environments/test_randomize.py",
     ),
     Error(
         "rows of the generation before",

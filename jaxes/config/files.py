@@ -108,13 +108,14 @@ _Loader.add_implicit_resolver(
 
 def _set(data: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
+    what = f"--set {' '.join(override.split())}"  # on one line
     if not separator or not all(path.split(".")):
-        raise ConfigError(f"--set {override}: expected key.path=value")
+        raise ConfigError(f"{what}: expected key.path=value")
     try:
         value = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from error
-    set_field(data, path, value, f"--set {override}")
+        raise ConfigError(f"{what}: {text!r} is not a YAML value") from error
+    set_field(data, path, value, what)
 
 
 def set_field(data: dict[str, Any], path: str, value: Any, what: str) -> None:
