@@ -28,7 +28,7 @@ training: {num_generations: 3, seed: 1, target_return: 1.5, keep_checkpoints: be
 """
 RANDOMIZED = RUN.replace(
     "{name: stub}",
-    """\
+    """
   name: blown
   push: 2.0
   randomize: {drift: {kind: uniform, path: drift, low: -1, high: 1}}
@@ -36,7 +36,7 @@ RANDOMIZED = RUN.replace(
 )
 MANY = RUN.replace(
     "{name: stub}",
-    """\
+    """
   name: many
   tasks:
     calm: {name: blown}
@@ -151,7 +151,7 @@ def commands(draw):
     """A command, the text of its config, and what is set."""
     command = draw(st.sampled_from(sorted(CONFIGS)))
     text = draw(st.sampled_from(CONFIGS[draw(st.sampled_from([command] * 8 + sorted(CONFIGS)))]))
-    for _ in range(draw(st.sampled_from([0, 0, 1, 2, 3]))):
+    for _ in range(draw(st.integers(0, 3))):
         at, length = draw(st.integers(0, len(text))), draw(st.sampled_from([0, 0, 1, 1, 4, 20]))
         text = text[:at] + draw(st.sampled_from(["", *PIECES])) + text[at + length :]
     overrides = draw(st.lists(st.tuples(st.sampled_from(FIELDS), VALUES), max_size=2))
