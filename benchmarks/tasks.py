@@ -31,7 +31,6 @@ import jax
 import jax.numpy as jnp
 import machine
 import numpy as np
-from jaxes.randomize import gravity, randomized, scale, uniform
 
 import jaxes
 from jaxes import parallel
@@ -39,6 +38,7 @@ from jaxes.core import TEST, TRAIN, Population
 from jaxes.environments import Environment, brax, trap
 from jaxes.environments.quiet import quiet
 from jaxes.policies import Policy, PolicyFactory, mlp
+from jaxes.randomize import gravity, randomized, scale, uniform
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Callable[[], Row]]]
@@ -400,10 +400,10 @@ def main() -> None:
     rows: list[Row] = []
     if options.output and options.output.exists():
         rows = json.loads(options.output.read_text())["rows"]
-    known = {row["name"] for row in rows}
+    known = {(row["name"], row.get("seeds", options.seeds)) for row in rows}
     for part in options.parts.split(","):
         for name, make in PARTS[part](options.seeds):
-            if name not in known:
+            if (name, options.seeds) not in known:
                 rows.append({"part": part, "name": name, **make()})
                 print(json.dumps(rows[-1]), flush=True)
                 machine.write(options.output, rows=rows)

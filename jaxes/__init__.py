@@ -8,6 +8,7 @@ from jaxes import (
     planning,
     policies,
     problems,
+    randomize,
     tetris,
     weights,
 )
@@ -24,7 +25,7 @@ from jaxes.core import (
     make_update_step,
     run,
 )
-from jaxes.environments import Environment, randomize
+from jaxes.environments import Environment
 from jaxes.hparams import Ramp
 from jaxes.optimize import SearchResult, Termination, maximize, minimize
 from jaxes.parallel import guard_reductions, make_mesh, use_cpu_devices

@@ -156,6 +156,9 @@ class Problem(NamedTuple):
     tasks: Mapping[str, Any] | None = None
     spec: Mapping[str, Any] | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.init, self.evaluate, self.initial_mean))  # mappings do not
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +217,8 @@ def init(
     hparams = hparams or defaults
     check("hparams", hparams, isinstance(hparams, TrainHParams), "a jaxes.TrainHParams")
     for field, given, default in zip(TrainHParams._fields, hparams, defaults, strict=True):
-        check(f"hparams.{field}", given, type(given) is type(default), f"like {default}")
+        same = kinds(given)[0] == kinds(default)[0]
+        check(f"hparams.{field}", given, same, f"like {default}")
     mean_key, problem_key = jax.random.split(key)
     mean = _of_problem("initial_mean", problem.initial_mean, mean_key)
     vector = is_array(mean) and mean.ndim == 1 and mean.size > 0

@@ -29,7 +29,8 @@ class Ramp(NamedTuple):
     @property
     def spec(self) -> dict[str, Any]:
         """What a config says of it."""
-        return self._asdict()
+        start, end, count = float(self.start), float(self.end), int(self.num_generations)
+        return {"start": start, "end": end, "num_generations": count}
 
     @classmethod
     def of(cls, field: str, given: Mapping[str, Any]) -> "Ramp":
@@ -47,6 +48,11 @@ class Ramp(NamedTuple):
 
 
 Number = Array | float | Ramp
+
+
+def number_of(field: str, given: Any) -> Any:
+    """What is given, or of a mapping the ramp that it describes."""
+    return Ramp.of(field, given) if isinstance(given, Mapping) else given
 
 
 def ends(field: str, number: Any) -> list[Any]:

@@ -22,6 +22,7 @@ def test_a_policy_search_is_three_sections():
         "discount": 1.0,
         "episode_cap": None,
         "num_lanes": None,
+        "aggregate": None,
     }
     assert problem.spec == {"environment": environment, "policy": policy, "problem": settings}
     assert jaxes.problems.brax("fast").spec["policy"]["hidden"] == [32, 32]

@@ -76,12 +76,13 @@ def spread(num_members=4, size=2):
 
 def key_of(key, episode, queue=0):
     """Of an episode of a queue, in a generation of this key."""
-    return jax.random.fold_in(jax.random.fold_in(key, queue) if queue else key, episode)
+    apart = jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), queue) if queue else key
+    return jax.random.fold_in(apart, episode)
 
 
 def number_of(key, part, low, high):
     """What part of a randomizer draws in an episode of this key."""
-    key = jax.random.fold_in(jax.random.fold_in(key, 2), part)
+    key = jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), part)
     return float(jax.random.uniform(key, minval=low, maxval=high))
 
 

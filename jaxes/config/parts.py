@@ -111,5 +111,6 @@ def in_section(section: str, environment: str = "environment", where: str = "") 
             raise ConfigError(str(error)) from error
         if str(error).startswith(f"{environment}: "):
             raise ConfigError(f"environment: {error}") from error
-        owner = f"{where}{OWNERS[field]}" if field in OWNERS else section
+        alien = field in OWNERS and not section.startswith("environment")
+        owner = f"{where}{OWNERS[field]}" if alien else section
         raise ConfigError(f"{owner}.{error}") from error

@@ -134,6 +134,8 @@ def evaluate(
     if is_policy(run_dir):
         check("checkpoint", checkpoint, checkpoint == "latest", "latest: a policy has no other one")
         policy = load_policy(run_dir)
+        one = problem is None or problem.tasks is None
+        check("problem", problem and list(problem.tasks or ()), one, "of one environment, not many")
         environment = problem.environment if problem else environment_of(policy)
         return evaluate_policy(policy, environment, num_episodes=num_episodes, seed=seed)
     if problem is None and strategy is None and is_plan_run(Path(run_dir)):

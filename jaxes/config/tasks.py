@@ -10,7 +10,7 @@ from jaxes.config import parts
 from jaxes.config.files import ConfigError
 from jaxes.config.sections import Section, section_of, validate
 from jaxes.environments import Environment
-from jaxes.environments.randomize import randomized
+from jaxes.environments.randomized import randomized
 from jaxes.problems import many, policy_search
 
 MANY = "many"

@@ -51,8 +51,8 @@ class Environment(NamedTuple):
         numbers; given where there may be environments that differ in it alone, with
       with_system: `(system) -> Environment`, the same environment with another system, whose
         numbers may be traced. Whoever replaces another function here replaces this one too.
-      randomize: `(key, system, ranges) -> system`, what a search draws for each episode; None: all
-        have `system`, as `reset` and `step` have it anyway. See `jaxes.randomize.randomized`.
+      randomize: what a search draws for each episode, put there by `jaxes.randomize.randomized`;
+        None: all have `system`, as `reset` and `step` have it anyway.
       test_randomize: likewise, for tests that are told apart from others.
       spec: what a config says of it, or None (see `jaxes.specs`).
     """
@@ -75,6 +75,9 @@ class Environment(NamedTuple):
     test_randomize: Any = None
     spec: Mapping[str, Any] | None = None
 
+    def __hash__(self) -> int:
+        return hash(tuple(self._replace(system=None)))  # whose arrays do not
+
     @property
     def num_outputs(self) -> int:
         """How many outputs a policy has here."""
@@ -83,6 +86,18 @@ class Environment(NamedTuple):
     def action(self, outputs: Array) -> Array:
         """What `step` is given for a policy's outputs."""
         return outputs if self.num_actions is None else greatest(outputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class WithSystem:
+    """`Environment.with_system` as `make(system)`; equal where made of the same, as environments
+    are that differ in numbers of their system alone."""
+
+    made_of: Any
+    make: Callable[[Any], Environment] = dataclasses.field(compare=False)
+
+    def __call__(self, system: Any) -> Environment:
+        return self.make(system)
 
 
 def greatest(outputs: Array) -> Array:
@@ -263,6 +278,30 @@ def _check_optional(environment: Environment, env_state: Any, seen: Any, action:
         check_positive(f"{environment.name}: dt", environment.dt)
     draws = environment.render is None or callable(environment.render)
     check(f"{environment.name}: render", environment.render, draws, "a function or None")
+
+
+def is_made_by_its_system(environment: Environment) -> bool:
+    """Whether `with_system` makes environments like this one: with functions of the same code, which
+    one that was replaced here alone has not.
+
+    Raises:
+      ValueError: `with_system` fails, or returns something else.
+    """
+    if environment.with_system is None:
+        return False
+    what = f"{environment.name}: with_system(system)"
+    with failing(f"{what} fails"):
+        made = environment.with_system(environment.system)
+    check(what, made, isinstance(made, Environment), "a function to an Environment")
+    fields = ("reset", "step", "measure")
+    return all(_code(getattr(made, x)) is _code(getattr(environment, x)) for x in fields)
+
+
+def _code(fn: Any) -> Any:
+    """What a function does, whatever it holds."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return getattr(fn, "__code__", type(fn))
 
 
 def _check_one_number(what: str, value: Any, allowed: str) -> None:

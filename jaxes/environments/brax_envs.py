@@ -2,8 +2,8 @@
 
 import contextlib
 import copy
-import dataclasses
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -15,10 +15,10 @@ import numpy as np
 from jax import Array
 
 from jaxes.checks import check, check_name, failing
-from jaxes.environments.base import Environment
+from jaxes.environments.base import Environment, WithSystem
 from jaxes.environments.mujoco_frames import drawn
 from jaxes.environments.quiet import quiet
-from jaxes.specs import recorded
+from jaxes.specs import plain, recorded
 
 Backend = Literal["spring", "positional", "generalized", "mjx"]
 
@@ -81,7 +81,9 @@ def brax(
         own = f"env_name: brax's {env_name!r} fails in its own code on backend {backend!r}{given}"
         with failing(own):
             env = _made(partial(envs.get_environment, env_name, **options), chosen)
-    made_of = (env_name, backend, repr(options))
+    made_of: Any = id(env)
+    with contextlib.suppress(TypeError):  # of options that are no plain data: one of its own
+        made_of = (env_name, backend, json.dumps(plain(options), sort_keys=True))
     return _environment(env, f"env_name {env_name!r} on {backend!r}", made_of)
 
 
@@ -124,29 +126,23 @@ def _checked(options: Mapping[str, Any] | None, constructor: Callable) -> dict[s
 
 def _environment(env: Any, name: str, made_of: Any) -> Environment:
     dt = getattr(env, "dt", None)  # of all that have physics; a float32
+    has_system = hasattr(env.unwrapped, "sys")
     return _bare(env)._replace(
         name=name,
         dt=None if dt is None else round(float(dt), 9),
         render=_render(env),
-        system=getattr(env.unwrapped, "sys", None),
-        with_system=_WithSystem(made_of, env) if hasattr(env.unwrapped, "sys") else None,
+        system=env.unwrapped.sys if has_system else None,
+        with_system=WithSystem(made_of, partial(_with_system, env)) if has_system else None,
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _WithSystem:
-    """`Environment.with_system` of Brax's; equal where they are made of the same."""
-
-    made_of: Any
-    env: Any = dataclasses.field(compare=False)
-
-    def __call__(self, system: Any) -> Environment:
-        env = inner = copy.copy(self.env)  # what is traced must not stay in the original
-        while inner is not inner.unwrapped:
-            inner.env = copy.copy(inner.env)
-            inner = inner.env
-        inner.sys = system
-        return _bare(env)
+def _with_system(env: Any, system: Any) -> Environment:
+    env = inner = copy.copy(env)  # what is traced must not stay in the original
+    while inner is not inner.unwrapped:
+        inner.env = copy.copy(inner.env)
+        inner = inner.env
+    inner.sys = system
+    return _bare(env)
 
 
 def _bare(env: Any) -> Environment:

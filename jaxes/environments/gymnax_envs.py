@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxes.checks import check, check_name, check_package
-from jaxes.environments.base import Environment, flat
+from jaxes.environments.base import Environment, WithSystem, flat
 from jaxes.environments.gymnax_frames import render_of
 from jaxes.specs import recorded
 
@@ -53,7 +54,7 @@ def gymnax(env_name: str, env_params: Mapping[str, Any] | None = None) -> Enviro
     discrete = hasattr(space, "n")
     bounded = hasattr(space, "low") and len(space.shape) <= 1
     check("env_name", env_name, discrete or bounded, "an environment with one action of numbers")
-    with_system = _WithSystem(env_name, (env, space))
+    with_system = WithSystem(env_name, partial(_with_params, env))
     return with_system(params)._replace(
         name=f"env_name {env_name!r} of gymnax",
         dt=getattr(params, "tau", getattr(params, "dt", None)),
@@ -63,45 +64,39 @@ def gymnax(env_name: str, env_params: Mapping[str, Any] | None = None) -> Enviro
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _WithSystem:
-    """`Environment.with_system` of gymnax's, whose system is what gymnax calls its parameters."""
+def _with_params(env: Any, params: Any) -> Environment:
+    """With what gymnax calls its parameters, the system."""
+    space = env.action_space(params)
+    discrete = hasattr(space, "n")
 
-    env_name: str
-    parts: Any = dataclasses.field(compare=False)  # the environment, and the space of its actions
+    def to_action(outputs: Array) -> Array:
+        if discrete:
+            return outputs
+        stretched = space.low + (jnp.clip(outputs, -1, 1) + 1) / 2 * (space.high - space.low)
+        return jnp.reshape(stretched, space.shape)
 
-    def __call__(self, params: Any) -> Environment:
-        env, space = self.parts
-        discrete = hasattr(space, "n")
+    def reset(key: Array) -> tuple[Any, Array]:
+        reset_key, episode_key = jax.random.split(key)
+        observation, state = env.reset_env(reset_key, params)
+        return (_strong(state), episode_key), flat(observation)
 
-        def to_action(outputs: Array) -> Array:
-            if discrete:
-                return outputs
-            stretched = space.low + (jnp.clip(outputs, -1, 1) + 1) / 2 * (space.high - space.low)
-            return jnp.reshape(stretched, space.shape)
-
-        def reset(key: Array) -> tuple[Any, Array]:
-            reset_key, episode_key = jax.random.split(key)
-            observation, state = env.reset_env(reset_key, params)
-            return (_strong(state), episode_key), flat(observation)
-
-        def step(state: tuple[Any, Array], action: Array) -> tuple[Any, Array, Array, Array]:
-            env_state, episode_key = state
-            step_key, episode_key = jax.random.split(episode_key)
-            observation, env_state, reward, terminated, _ = env.step_env(
-                step_key, env_state, to_action(action), params
-            )
-            done = terminated | env.is_truncated(env_state, params)
-            reward = jnp.asarray(reward, jnp.float32)
-            return (_strong(env_state), episode_key), flat(observation), reward, done
-
-        return Environment(
-            reset,
-            step,
-            action_size=None if discrete else math.prod(space.shape),
-            num_actions=int(space.n) if discrete else None,
-            with_key=_with_key,
+    def step(state: tuple[Any, Array], action: Array) -> tuple[Any, Array, Array, Array]:
+        env_state, episode_key = state
+        step_key, episode_key = jax.random.split(episode_key)
+        observation, env_state, reward, terminated, _ = env.step_env(
+            step_key, env_state, to_action(action), params
         )
+        done = terminated | env.is_truncated(env_state, params)
+        reward = jnp.asarray(reward, jnp.float32)
+        return (_strong(env_state), episode_key), flat(observation), reward, done
+
+    return Environment(
+        reset,
+        step,
+        action_size=None if discrete else math.prod(space.shape),
+        num_actions=int(space.n) if discrete else None,
+        with_key=_with_key,
+    )
 
 
 def _with_key(state: tuple[Any, Array], key: Array) -> tuple[Any, Array]:

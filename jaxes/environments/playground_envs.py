@@ -2,8 +2,8 @@
 
 import contextlib
 import copy
-import dataclasses
 import io
+from functools import partial
 from typing import Any, Literal, get_args
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from jaxes.checks import check_name, check_package
-from jaxes.environments.base import Environment
+from jaxes.environments.base import Environment, WithSystem
 from jaxes.environments.mujoco_frames import drawn
 from jaxes.environments.quiet import quiet
 from jaxes.specs import recorded
@@ -68,21 +68,14 @@ def playground(env_name: str, implementation: Implementation | None = None) -> E
         dt=float(env.dt),
         render=render,
         system=env.mjx_model,
-        with_system=_WithSystem((env_name, implementation), env),
+        with_system=WithSystem((env_name, implementation), partial(_with_system, env)),
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _WithSystem:
-    """`Environment.with_system` of Playground's; equal where they are made of the same."""
-
-    made_of: tuple[str, str]
-    env: Any = dataclasses.field(compare=False)
-
-    def __call__(self, system: Any) -> Environment:
-        env = copy.copy(self.env)  # what is traced must not stay in the original
-        env._mjx_model = system  # as Playground's own wrapper for randomization does
-        return _bare(env)
+def _with_system(env: Any, system: Any) -> Environment:
+    env = copy.copy(env)  # what is traced must not stay in the original
+    env._mjx_model = system  # as Playground's own wrapper for randomization does
+    return _bare(env)
 
 
 def _bare(env: Any) -> Environment:

@@ -1,17 +1,10 @@
-"""Environments that are distributions: what is drawn of their system, once an episode.
+"""What is drawn of a system: changes of its leaves, one after another, within bounds.
 
-    from jaxes import randomize
-
-    masses = randomize.scale("link.inertia.mass", 0.5, 2.0)
-    problem = jaxes.problems.brax("hopper", randomize=masses | randomize.gravity(0.7, 1.3))
-
-All members of a generation meet the same systems, and each generation draws new ones. The bounds
-are traced: they can be swept, or follow a `jaxes.Ramp`.
+The bounds are traced: they can be swept, or follow a `jaxes.Ramp`.
 """
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -19,19 +12,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes.checks import brief, check, check_name, check_number, is_array, kinds, near, show
-from jaxes.environments.base import Environment
-from jaxes.hparams import Number, Ramp, ends, has_ramp, now, paths, with_values
-from jaxes.specs import plain, spec_of, with_spec
+from jaxes.checks import check, check_name, check_number, near
+from jaxes.hparams import Number, Ramp, ends, now, number_of, paths, with_values
+from jaxes.specs import plain
 
 Kind = Literal["scale", "uniform", "gravity"]
 System = Any
 Function = Callable[[Array, System], System]
-GRAVITY = ("gravity", "opt.gravity")  # where systems have it, the first that physics reads
+GRAVITY = ("gravity", "opt.gravity")  # where systems have it; Brax's have both
 
 
 class Range(NamedTuple):
     """The bounds of what is drawn, uniformly."""
+
+    low: Number
+    high: Number
+
+
+class Factors(NamedTuple):
+    """Likewise of what a leaf is multiplied by, at least 0."""
 
     low: Number
     high: Number
@@ -42,17 +41,36 @@ class Change:
     """What is done to one leaf of a system; see `scale`, `uniform` and `gravity`."""
 
     kind: Kind
-    path: str
-    range: Range
+    path: str  # of gravity: wherever it is
+    range: Range | Factors
     shared: bool
 
     def __call__(self, key: Array, system: System, bounds: Any) -> System:
-        leaf = paths(system)[self.path]
-        shape = () if self.shared else jnp.shape(leaf)
-        drawn = jax.random.uniform(key, shape, minval=bounds.low, maxval=bounds.high)
-        new = drawn if self.kind == "uniform" else leaf * drawn
-        new = jnp.broadcast_to(new, jnp.shape(leaf)).astype(jnp.result_type(leaf))
-        return with_values(system, {self.path: new})
+        leaves = paths(system)
+
+        def drawn(leaf: Any) -> Array:
+            shape = () if self.shared else jnp.shape(leaf)
+            number = jax.random.uniform(key, shape, minval=bounds.low, maxval=bounds.high)
+            new = number if self.kind == "uniform" else leaf * number
+            return jnp.broadcast_to(new, jnp.shape(leaf)).astype(jnp.result_type(leaf))
+
+        return with_values(system, {path: drawn(leaves[path]) for path in self.paths(leaves)})
+
+    def paths(self, leaves: Mapping[str, Any]) -> list[str]:
+        """Of the leaves that are changed, of those that a system has.
+
+        Raises:
+          ValueError: it has no such one.
+        """
+        found = [path for path in self._candidates if path in leaves]
+        if not found:
+            some = near(self.path, leaves) or f"; there are {', '.join(list(leaves)[:12])}, ..."
+            raise ValueError(f"has no {self.path!r} in its system{some}")
+        return found
+
+    @property
+    def _candidates(self) -> tuple[str, ...]:
+        return GRAVITY if self.kind == "gravity" else (self.path,)
 
     def plain(self) -> dict[str, Any]:
         """What a config says of it."""
@@ -75,12 +93,12 @@ class Randomizer:
     leaves: tuple[int, ...] = ()
 
     @property
-    def ranges(self) -> dict[str, Range]:
+    def ranges(self) -> dict[str, Range | Factors]:
         """The bounds of the changes, by their names."""
         return {name: part.range for name, part in self.parts if isinstance(part, Change)}
 
     def __call__(
-        self, key: Array, system: System, ranges: Mapping[str, Range] | None = None
+        self, key: Array, system: System, ranges: Mapping[str, Range | Factors] | None = None
     ) -> System:
         """The system that this key draws, within these ranges in place of its own."""
         given = now(self.ranges, 0) if ranges is None else ranges
@@ -176,21 +194,23 @@ def _one(
     name = path.rsplit(".", 1)[-1] if name is None else name
     check(f"{field}name", name, isinstance(name, str) and "." not in name, "a name without dots")
     check(f"{field}shared", shared, isinstance(shared, bool), "a bool")
-    check_range(field or f"{name}.", low, high, None if kind == "uniform" else 0.0)
-    return Randomizer(((name, Change(kind, path, Range(low, high), shared)),))
+    check_range(field or f"{name}.", Range(low, high) if kind == "uniform" else Factors(low, high))
+    bounds = Range(low, high) if kind == "uniform" else Factors(low, high)
+    return Randomizer(((name, Change(kind, path, bounds, shared)),))
 
 
-def check_range(field: str, low: Any, high: Any, least: float | None = None) -> None:
-    """Raises a ValueError unless these are bounds, `least` or more, in each generation of ramps."""
-    for part, value in (("low", low), ("high", high)):
+def check_range(field: str, bounds: Range | Factors) -> None:
+    """Raises a ValueError unless low is at most high, in each generation of ramps, and factors are
+    at least 0."""
+    for part, value in bounds._asdict().items():
         for number in ends(f"{field}{part}", value):
             check_number(f"{field}{part}", number)
-    ramps = [number for number in (low, high) if isinstance(number, Ramp)]
+    ramps = [number for number in bounds if isinstance(number, Ramp)]
     turns = {0.0, *(float(ramp.num_generations) for ramp in ramps)}
     for generation in sorted(turns):  # linear between
-        a, b = (_exactly(number, generation) for number in (low, high))
-        check(f"{field}low", a, least is None or a >= least, f"at least {least}")
-        check(f"{field}low", a, a <= b, f"at most high, {b}")
+        low, high = (_exactly(number, generation) for number in bounds)
+        check(f"{field}low", low, isinstance(bounds, Range) or low >= 0, "at least 0")
+        check(f"{field}low", low, low <= high, f"at most high, {high}")
 
 
 def _exactly(number: Any, generation: float) -> float:
@@ -220,15 +240,10 @@ def from_config(given: Mapping[str, Any], field: str = "randomize") -> Randomize
         for one in needed:
             check(where, dict(content), one in content, f"with the field {one}")
         path = GRAVITY[0] if turning else content["path"]
-        low, high = (_bound(f"{where}.{part}", content[part]) for part in ("low", "high"))
+        low, high = (number_of(f"{where}.{part}", content[part]) for part in ("low", "high"))
         shared = content.get("shared", turning)
         parts += _one(content["kind"], path, low, high, shared, str(name), f"{where}.").parts
     return Randomizer(tuple(parts))
-
-
-def _bound(field: str, value: Any) -> Any:
-    """A number, or a ramp from a mapping of its fields."""
-    return Ramp.of(field, value) if isinstance(value, Mapping) else value
 
 
 def as_randomizer(given: Any, field: str = "randomize") -> Randomizer:
@@ -243,171 +258,3 @@ def as_randomizer(given: Any, field: str = "randomize") -> Randomizer:
         return from_config(given, field)
     check(field, given, callable(given), "made by jaxes.randomize, or a function (key, system)")
     return Randomizer(((getattr(given, "__name__", "function"), given),))
-
-
-def randomized(
-    environment: Environment, randomize: Any = None, test_randomize: Any = None
-) -> Environment:
-    """The environment as a distribution: a search draws a system for each of its episodes.
-
-    Its own `reset` and `step` remain those of the base system. Tests are in the base system, and
-    apart from these in fresh draws of the training's, and in those of `test_randomize`.
-
-    Args:
-      environment: one that has a system: all that come with jaxes.
-      randomize: made by `scale`, `uniform`, `gravity` and `|`; or a pure function `(key, system) ->
-        system`, or one of Brax's and Playground's form, `(system, keys [N]) -> (system, in_axes)`.
-      test_randomize: likewise; what tests alone draw.
-
-    Raises:
-      ValueError: an environment without a system, a path that it does not have or that its physics
-        does not read, a function that fails or returns a system of another structure, other shapes
-        or dtypes; before anything is compiled.
-
-    Example:
-      >>> hopper = jaxes.environments.brax("hopper")
-      >>> jaxes.randomize.randomized(hopper, jaxes.randomize.gravity(0.7, 1.3))
-    """
-    given = {"randomize": randomize, "test_randomize": test_randomize}
-    if all(value is None for value in given.values()):
-        return environment
-    has_system = environment.with_system is not None
-    check("randomize", environment.name, has_system, "of an environment that has a system")
-    read = leaves_read(environment)
-    fitted = {
-        field: _fitted(as_randomizer(value, field), environment, read, field)
-        for field, value in given.items()
-        if value is not None
-    }
-    if (tests := fitted.get("test_randomize")) is not None:
-        steady = not has_ramp(tests.ranges)
-        check("test_randomize", tests.ranges, steady, "of ranges that follow no Ramp: tests stay")
-    # What draws nothing leaves the environment as it is.
-    drawing: dict[str, Any] = {field: one if one.leaves else None for field, one in fitted.items()}
-    made = environment._replace(**drawing)
-    spec = spec_of(environment)
-    try:
-        said = {field: randomizer.plain() for field, randomizer in fitted.items()}
-    except TypeError:
-        spec = None
-    return with_spec(made, None if spec is None else {**spec, **said})
-
-
-def leaves_read(environment: Environment) -> set[int]:
-    """Which leaves of its system the environment's reset and step depend on, by their places."""
-    from jax.interpreters.partial_eval import dce_jaxpr
-
-    leaves, structure = jax.tree.flatten(environment.system)
-    assert environment.with_system is not None
-    outputs = jax.ShapeDtypeStruct((environment.num_outputs,), jnp.float32)
-
-    def episode(leaves: list[Any], key: Array, outputs: Array) -> Any:
-        here = environment.with_system(jax.tree.unflatten(structure, leaves))  # type: ignore[misc]
-        env_state, observation = here.reset(key)
-        return observation, here.step(env_state, environment.action(outputs))
-
-    jaxpr = jax.make_jaxpr(episode)(leaves, jax.random.key(0), outputs).jaxpr
-    _, used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return {i for i in range(len(leaves)) if used[i]}
-
-
-def changed(randomizer: Randomizer, system: System) -> tuple[int, ...]:
-    """Which leaves it draws, by their places; found by a trace, in which the others are passed on
-    as they are."""
-    leaves, structure = jax.tree.flatten(system)
-    found: list[int] = []
-
-    def trace(leaves: list[Array], key: Array) -> None:
-        after = jax.tree.leaves(randomizer(key, jax.tree.unflatten(structure, leaves)))
-        found.extend(i for i, leaf in enumerate(leaves) if after[i] is not leaf)
-
-    jax.eval_shape(trace, [jnp.asarray(leaf) for leaf in leaves], jax.random.key(0))
-    return tuple(found)
-
-
-def _fitted(
-    randomizer: Randomizer, environment: Environment, read: set[int], field: str
-) -> Randomizer:
-    """The randomizer as this environment has it, after a look at all that it does."""
-    names = [name for name, part in randomizer.parts if isinstance(part, Change)]
-    for i, name in enumerate(names):
-        alone = name not in names[:i]
-        check(f"{field}.{name}", names, alone, "the name of one part alone: give name=")
-    fitted = Randomizer(tuple(_fitted_parts(randomizer, environment, read, field)))
-    drawn = changed(fitted, environment.system)
-    names = [path for i, path in enumerate(paths(environment.system)) if i in drawn]
-    some = not drawn or any(i in read for i in drawn)
-    check(field, names, some, f"of leaves that the physics of {environment.name} reads")
-    return dataclasses.replace(fitted, leaves=tuple(i for i in drawn if i in read))
-
-
-def _fitted_parts(
-    randomizer: Randomizer, environment: Environment, read: set[int], field: str
-) -> Iterator[tuple[str, Change | Function]]:
-    system = environment.system
-    leaves = paths(system)
-    places = {path: i for i, path in enumerate(leaves)}
-    for name, part in randomizer.parts:
-        if not isinstance(part, Change):
-            yield name, _fitted_function(part, system, f"{field}.{name}")
-            continue
-        where = f"{field}.{name}"
-        if part.kind == "gravity":
-            found = [path for path in GRAVITY if places.get(path) in read]
-            check(
-                where, environment.name, bool(found), "of an environment whose system has gravity"
-            )
-            part = dataclasses.replace(part, path=found[0])
-        if part.path not in leaves:
-            some = near(part.path, leaves) or f"; there are {', '.join(list(leaves)[:12])}, ..."
-            raise ValueError(
-                f"{where}: {environment.name} has no {part.path!r} in its system{some}"
-            )
-        if places[part.path] not in read:
-            words = set(re.split(r"[._]", part.path))
-            known = [path for path, i in places.items() if i in read]
-            akin = [path for path in known if words & set(re.split(r"[._]", path))] or known
-            raise ValueError(
-                f"{where}: the physics of {environment.name} does not read {part.path!r}; it reads "
-                f"{', '.join(akin[:12])}"
-            )
-        leaf = jnp.asarray(leaves[part.path])
-        check(f"{where}: {part.path}", show(leaf), is_array(leaf), "floats")
-        yield name, part
-
-
-def _fitted_function(fn: Function, system: System, where: str) -> Function:
-    """`(key, system) -> system` from that or from `(system, keys [N]) -> (system, in_axes)`."""
-    key = jax.random.key(0)
-    arrays = jax.tree.map(jnp.asarray, system)
-
-    def first_of_batch(key: Array, system: System) -> System:
-        batched, _ = fn(system, key[None])
-        return jax.tree.map(
-            lambda new, old: new[0] if jnp.ndim(new) > jnp.ndim(old) else new, batched, system
-        )
-
-    failures = []
-    for form in (fn, first_of_batch):
-        try:
-            found = jax.eval_shape(form, key, arrays)
-        except Exception as error:
-            failures.append(brief(error))
-            continue
-        if form is fn and isinstance(found, tuple) and not isinstance(arrays, tuple):
-            continue
-        same = kinds(found)[0] == kinds(arrays)[0]
-        check(where, show(found), same, "a function to a system of the same structure")
-        for (path, before), after in zip(
-            paths(arrays).items(), jax.tree.leaves(found), strict=True
-        ):
-            kind = kinds(after) == kinds(before)
-            check(f"{where}: its {path}", show(after), kind, f"like the system's, {show(before)}")
-        return form
-    raise ValueError(
-        f"{where} must be a function (key, system) -> system, or (system, keys) -> (system, "
-        f"in_axes), and fails: {'; '.join(dict.fromkeys(failures))}"
-    )
-
-
-__all__ = ["Ramp", "Randomizer", "Range", "gravity", "randomized", "scale", "uniform"]

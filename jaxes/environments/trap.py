@@ -6,9 +6,7 @@ point. No line, corner or rounding slips through: which side of the walls a poin
 coordinates are, and changes through the opening alone.
 """
 
-import functools
 import itertools
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from jaxes.checks import check, check_count, check_positive
-from jaxes.environments.base import Environment
+from jaxes.environments.base import Environment, WithSystem
 from jaxes.environments.sketch import ACCENT, FAINT, INK, Sketch, sketched
 from jaxes.specs import recorded
 
@@ -81,7 +79,7 @@ def trap(
     longer = np.min(system.end) > np.max(system.opening)
     check("end", end, bool(longer), f"greater than opening, {opening}")
     check_count("num_steps", num_steps)
-    return _with_steps(num_steps)(system)
+    return _environment_of(num_steps, system)
 
 
 def _checked(field: str, value: Any) -> Range:
@@ -94,12 +92,6 @@ def _checked(field: str, value: Any) -> Range:
     low, high = map(float, value)
     check(field, value, low <= high, "a range (low, high) with low <= high")
     return low, high
-
-
-@functools.cache  # so that traps of as many steps are one physics
-def _with_steps(num_steps: int) -> Callable[[System], Environment]:
-    """`Environment.with_system` of traps with so many steps."""
-    return partial(_environment_of, num_steps)
 
 
 def _environment_of(num_steps: int, system: System) -> Environment:
@@ -115,7 +107,7 @@ def _environment_of(num_steps: int, system: System) -> Environment:
         dt=DT,
         render=partial(_render, system),
         system=system,
-        with_system=_with_steps(num_steps),
+        with_system=WithSystem(num_steps, partial(_environment_of, num_steps)),
     )
 
 

@@ -120,9 +120,11 @@ def continuous(environment: Environment) -> int:
     """O, of an environment that plans can act in.
 
     Raises:
-      ValueError: it has discrete actions, or is none.
+      ValueError: it has discrete actions, is randomized, or is none.
     """
     size = observation_size(environment)
+    drawn = environment.randomize or environment.test_randomize
+    check("environment", environment.name, drawn is None, "one that is not randomized, to plan in")
     what = f"{environment.name}: its {environment.num_actions} discrete actions"
     if environment.num_actions is not None:
         raise ValueError(f"{what} cannot be planned: plans are of continuous actions in [-1, 1]")

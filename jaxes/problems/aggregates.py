@@ -30,6 +30,7 @@ def aggregate_of(name: str | Aggregate) -> Aggregate:
         "cvar(0.25)", or another share in (0, 1]: the mean of the worst quarter of the weight.
         "ranks": the weighted mean of the member's centered ranks, from -1/2 to 1/2, among all
           members in each episode. No scale of a task's returns matters; NaN is an episode's worst.
+          Where nothing but NaN counts, all are NaN.
         Or a function of one's own.
 
     Raises:
@@ -94,7 +95,9 @@ def cvar(values: Array, weights: Array, share: float) -> Array:
 
 def ranks(values: Array, weights: Array) -> Array:
     """`Σ w r`, r the centered ranks of the members in an episode; ties share theirs."""
-    return mean(jax.vmap(centered_rank, in_axes=1, out_axes=1)(values), weights)
+    ranked = mean(jax.vmap(centered_rank, in_axes=1, out_axes=1)(values), weights)
+    lost = jnp.all(jnp.isnan(values) | (weights == 0))  # a tie of members of which nothing is known
+    return jnp.where(lost, jnp.nan, ranked)
 
 
 def _before(values: Array, weights: Array) -> Array:

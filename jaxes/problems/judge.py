@@ -22,6 +22,8 @@ from jaxes.rollouts.lanes import Jobs, rollout
 from jaxes.rollouts.width import Width, suitable_lanes
 from jaxes.trials import of_trial
 
+QUEUES = 2**32 - 1  # of a generation's key, what queues after the first draw from: no episode's
+
 
 class HParams(NamedTuple):
     alive_penalty: Array | float  # a step
@@ -82,7 +84,8 @@ class Judge:
       unravel: from a vector to its parameters.
       episode_length: steps after which an episode is cut.
       num_test_episodes: of each test.
-      num_observations: O; None where they are not normalized.
+      num_observations: O, without what the policy is told of its task; None where they are not
+        normalized.
       aggregate: what a member's episodes come to; None for the mean of one task's.
       spec: the network's.
       num_lanes: at most so many; None for what suits the device.
@@ -194,6 +197,8 @@ class Judge:
         """How many lanes a device has for so many jobs."""
         if self.required_lanes is None:
             return suitable_lanes(num_jobs, self.num_lanes)
+        if len(self.queues) > 1:
+            return min(self.required_lanes, num_jobs)
         why = f": there are {num_jobs} episodes a generation"
         check_count("num_lanes", self.required_lanes, maximum=num_jobs, why=why)
         return self.required_lanes
@@ -344,7 +349,8 @@ def ranges_of(hparams: HParams, task: Task) -> Any:
 
 def _keys_of_queue(keys: Array, queue: int) -> Array:
     """Of trials [T]; the first queue's are those that a search in one environment has."""
-    return jax.vmap(lambda key: jax.random.fold_in(key, queue))(keys) if queue else keys
+    apart = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, QUEUES), queue))
+    return apart(keys) if queue else keys
 
 
 def _now(state: State) -> State:

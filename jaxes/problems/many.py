@@ -1,18 +1,21 @@
 """Many tasks: one policy is judged in several environments at once."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
 from jaxes.checks import check, check_count, check_name
 from jaxes.core import DRAWN, Problem
 from jaxes.environments.base import Environment
-from jaxes.hparams import Number, Ramp
+from jaxes.hparams import Number, number_of
 from jaxes.policies import PolicyFactory, mlp
 from jaxes.problems.aggregates import Aggregate, aggregate_of
 from jaxes.problems.judge import HParams
 from jaxes.problems.policy_search import Lanes, Settings, refuse, search_in
 from jaxes.problems.tasks import Condition, Task
 from jaxes.specs import of_many, recorded
+
+OF_CONFIGS = ("copy", "dict", "json", "schema", "validate", "construct")  # which mean more there
 
 
 @recorded(of_many)
@@ -31,7 +34,6 @@ def many(
     observation_clip: float = 10.0,
     alive_penalty: float = 0.0,
     discount: float = 1.0,
-    episode_cap: float | None = None,
     num_lanes: Lanes = None,
     **unknown: Any,
 ) -> Problem:
@@ -53,18 +55,17 @@ def many(
         returns; or a function `(values [N, E], weights [E]) -> [N]`.
       condition: what the policy sees of the task beside the observation: `none`, `one_hot` of which
         it is, or the `parameters` in which systems differ or are drawn (0 where there are fewer).
-      pad: whether tasks of different sizes go together: shorter observations end with zeros, and
-        actions that a task does not have mean nothing there.
+      pad: whether tasks of different sizes go together: shorter observations end with zeros; of an
+        action a task takes the numbers that it has, of discrete ones beyond its own the last.
       num_episodes: of a member and generation in each task, or by task.
       episode_length: steps after which an episode ends at the latest.
       num_test_episodes: fresh episodes of the mean in each task; where it is randomized, as many
         again in drawn systems.
       normalize_observations: by the mean and variance of all observations, of all tasks, of earlier
-        generations.
+        generations; the condition stays as it is.
       observation_clip: as in `policy_search`, like all that follow.
       alive_penalty: subtracted from fitness each step.
       discount: γ in (0, 1].
-      episode_cap: at least 1: training episodes are cut at so many mean lengths.
       num_lanes: episodes simulated side by side on a device.
 
     Raises:
@@ -83,7 +84,12 @@ def many(
     counts = _by_task("num_episodes", num_episodes, tasks)
     for name, count in counts.items():
         check_count(f"num_episodes.{name}", count)
-    found = [Task.of(environment, counts[name], name) for name, environment in tasks.items()]
+    found = []
+    for name, environment in tasks.items():
+        try:
+            found.append(Task.of(environment, counts[name], name))
+        except ValueError as error:
+            raise ValueError(f"tasks.{name}: {error}") from error
     by_task = weights is None or isinstance(weights, Mapping)
     check("weights", weights, by_task, "numbers by task")
     given = _by_task("weights", 1.0 if weights is None else weights, tasks)
@@ -91,16 +97,12 @@ def many(
         alive_penalty,
         observation_clip,
         discount,
-        episode_cap,
         tasks={
             task.name: {"randomize": randomizer.ranges}
             for task in found
             if (randomizer := task.environment.randomize) is not None
         },
-        weights={
-            name: Ramp.of(f"weights.{name}", weight) if isinstance(weight, Mapping) else weight
-            for name, weight in given.items()
-        },
+        weights={name: number_of(f"weights.{name}", weight) for name, weight in given.items()},
     )
     return search_in(
         found,
@@ -117,8 +119,8 @@ def _check_names(tasks: Any) -> None:
     mapping = isinstance(tasks, Mapping) and len(tasks) > 0
     check("tasks", tasks, mapping, "environments by name, one at least")
     for name in tasks:
-        plain = isinstance(name, str) and name.replace("_", "").replace("-", "").isalnum()
-        taken = ("base", "worst_task", "task_spread", "mean", "max", *DRAWN)
+        plain = isinstance(name, str) and bool(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name))
+        taken = ("base", "worst_task", "task_spread", "mean", "max", *DRAWN, *OF_CONFIGS)
         free = plain and name not in taken
         check(
             "tasks",

@@ -21,15 +21,18 @@ class ObservationStatistics(NamedTuple):
 
 class Normalizer(NamedTuple):
     """What a job's observations are normalized with: `mean` [O], `std` [O] and the bound `clip` []
-    on what comes out, in standard deviations."""
+    on what comes out, in standard deviations. What follows the first O numbers stays as it is."""
 
     mean: Array
     std: Array
     clip: Array | float
 
     def __call__(self, observation: Array) -> Array:
-        observation = (observation - self.mean) / self.std
-        return jnp.clip(observation, -self.clip, self.clip)
+        size = self.mean.shape[-1]
+        told = observation[size:]
+        observation = (observation[:size] - self.mean) / self.std
+        observation = jnp.clip(observation, -self.clip, self.clip)
+        return jnp.concatenate([observation, told]) if told.size else observation
 
 
 def no_observations(size: int) -> ObservationStatistics:

@@ -75,7 +75,7 @@ def policy_search(
     discount: float = 1.0,
     episode_cap: float | None = None,
     num_lanes: Lanes = None,
-    aggregate: str | Aggregate = "mean",
+    aggregate: str | Aggregate | None = None,
     **unknown: Any,
 ) -> Problem:
     """Policy search in an environment.
@@ -104,9 +104,9 @@ def policy_search(
         device, and `tune` measures what suits this one when the problem is made (see
         `jaxes.rollouts.tuning`), once for each environment and policy. On CPU it does not show in
         the results (see `jaxes.use_cpu_devices`).
-      aggregate: what a member's episodes come to: `mean`, `min`, `median`, `cvar(α)`, the mean of
-        the worst share α of them, or `ranks`, the mean over episodes of its centered rank among the
-        members; or a function `(values [N, E], weights [E]) -> [N]`.
+      aggregate: what a member's episodes come to: `mean`, by default, `min`, `median`, `cvar(α)`,
+        the mean of the worst share α of them, or `ranks`, the mean over episodes of its centered
+        rank among the members; or a function `(values [N, E], weights [E]) -> [N]`.
 
     Raises:
       ValueError: an environment or a policy that fails or returns something else than it should, a
@@ -120,8 +120,7 @@ def policy_search(
     check_count("num_episodes", num_episodes)
     settings = Settings(episode_length, num_test_episodes, normalize_observations, num_lanes)
     hparams = HParams(alive_penalty, observation_clip, discount, episode_cap)
-    # Of one task's episodes, the mean is taken as it always was, to the last bit.
-    chosen = None if aggregate == "mean" else aggregate_of(aggregate)
+    chosen = None if aggregate in (None, "mean") else aggregate_of(aggregate)
     task = Task.of(environment, num_episodes)
     if (randomizer := task.environment.randomize) is not None:
         hparams = hparams._replace(randomize=randomizer.ranges)
@@ -165,7 +164,7 @@ def search_in(
         unravel=ravel_pytree(zeros)[1],
         episode_length=settings.episode_length,
         num_test_episodes=settings.num_test_episodes,
-        num_observations=size if normalize else None,
+        num_observations=queues[0].sizes.observation if normalize else None,
         aggregate=aggregate,
         spec=spec_of(policy),
         num_lanes=tuned_lanes(first, network) if num_lanes == "tune" else None,
@@ -175,7 +174,7 @@ def search_in(
     def init(key: Array, hparams: HParams = defaults) -> State:
         length = jnp.asarray(settings.episode_length, jnp.float32)
         return State(
-            observations=no_observations(size) if normalize else None,
+            observations=no_observations(queues[0].sizes.observation) if normalize else None,
             hparams=jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), hparams),
             mean_length=None if hparams.episode_cap is None else length,
             generation=jnp.zeros((), jnp.int32) if has_ramp(hparams) else None,
@@ -205,8 +204,8 @@ def check_hparams(hparams: HParams) -> None:
     for task, numbers in (hparams.tasks or {}).items():
         ranges[f"tasks.{task}.randomize"] = numbers["randomize"]
     for where, by_name in ranges.items():
-        for name, (low, high) in by_name.items():
-            check_range(f"{where}.{name}.", low, high)
+        for name, bounds in by_name.items():
+            check_range(f"{where}.{name}.", bounds)
     if hparams.weights is not None:
         _check_weights(hparams.weights)
 

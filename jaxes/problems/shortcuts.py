@@ -7,7 +7,7 @@ from jaxes import environments
 from jaxes.core import Problem
 from jaxes.environments.brax_envs import Backend
 from jaxes.environments.playground_envs import Implementation
-from jaxes.environments.randomize import randomized
+from jaxes.environments.randomized import randomized
 from jaxes.policies import PolicyFactory, mlp
 from jaxes.problems.policy_search import policy_search
 

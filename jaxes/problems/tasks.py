@@ -15,13 +15,21 @@ import numpy as np
 from jax import Array
 
 from jaxes.checks import check, kinds
-from jaxes.environments.base import Environment, EnvState, flat, observation_size, tidied
+from jaxes.environments.base import (
+    Environment,
+    EnvState,
+    WithSystem,
+    flat,
+    is_made_by_its_system,
+    observation_size,
+    tidied,
+)
 from jaxes.environments.randomize import Range
 from jaxes.hparams import paths
 
 Condition = Literal["none", "one_hot", "parameters"]
 Kind = Literal["base", "randomized", "held_out"]
-SYSTEM = 2  # of an episode's key, what its system is drawn from
+SYSTEM = 2**32 - 1  # of an episode's key: what its system is drawn from, and nothing else
 
 
 class Task(NamedTuple):
@@ -41,8 +49,18 @@ class Task(NamedTuple):
 
     @classmethod
     def of(cls, environment: Environment, num_episodes: int, name: str = "") -> "Task":
-        """Raises a ValueError for an environment that is none (see `observation_size`)."""
+        """Raises a ValueError for an environment that is none (see `observation_size`), or that is
+        randomized otherwise than by `jaxes.randomize.randomized`."""
         size = observation_size(environment)
+        for field in ("randomize", "test_randomize"):
+            drawn = getattr(environment, field)
+            made = drawn is None or bool(getattr(drawn, "leaves", ()))
+            check(f"environment.{field}", drawn, made, "put there by jaxes.randomize.randomized")
+        if not is_made_by_its_system(environment):
+            # What was replaced in it would be lost in another system.
+            drawn = environment.randomize or environment.test_randomize
+            check("environment", environment.name, drawn is None, "randomized after its functions are replaced")
+            environment = environment._replace(with_system=None)
         return cls(name, tidied(environment), size, num_episodes)
 
     @property
@@ -165,8 +183,11 @@ def same_physics(one: Task, other: Task) -> bool:
     if a.with_system is None or b.with_system is None:
         return False
     same = a.with_system == b.with_system and a.num_outputs == b.num_outputs
-    # By names: a tree may hold a model, made anew for each environment, beside the numbers.
-    return bool(same and kinds(paths(a.system)) == kinds(paths(b.system)))
+    # A tree may hold a model, made anew for each environment, beside the numbers: what is not in
+    # its leaves is the same where environments are made of the same.
+    told = isinstance(a.with_system, WithSystem)
+    systems = (paths(a.system), paths(b.system)) if told else (a.system, b.system)
+    return bool(same and kinds(systems[0]) == kinds(systems[1]))
 
 
 def differing_leaves(tasks: Sequence[Task]) -> tuple[int, ...]:

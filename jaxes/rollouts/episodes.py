@@ -111,8 +111,8 @@ def make_simulation(
       policy: whose memory an episode starts with.
       episode_length: an episode ends after this many steps, if its context has no limit.
       measures: the names of what the environments' `measure` tells.
-      num_observations: O, if the moments of the observations x that the policy acts on are to be
-        tallied, Σ(x-c) and Σ(x-c)² [2, O]; then also
+      num_observations: O, if the moments of the first O observations x that the policy acts on are
+        to be tallied, Σ(x-c) and Σ(x-c)² [2, O]; then also
       center: `(params) -> [O]`, about which they are taken: near their mean, for precision.
     """
 
@@ -174,6 +174,7 @@ def measured(environment: Environment, env_state: EnvState) -> dict[str, Array]:
 
 
 def _add(moments: Array, observation: Array, center: Array) -> Array:
+    observation = observation[: center.size]
     observed = jnp.isfinite(observation)  # always, unless the reset itself diverged
     difference = jnp.where(observed, observation - center, 0).astype(jnp.float32)
     return moments + jnp.stack([difference, difference**2])

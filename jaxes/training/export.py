@@ -127,14 +127,14 @@ def _tree_like(memory: Any, leaves: list[Array]) -> Any:
 
 def _about(problem: Problem, policy: Policy, result: RunResult) -> dict[str, Any]:
     """What is told of a policy beside its files."""
-    environment = problem.environment
+    environment, several = problem.environment, problem.tasks or ()
     told = finite(result.plain())
     del told["run_dir"]  # means nothing elsewhere
     return {
         "format": FORMAT,
         "policy": policy.spec,
-        "environment": spec_of(environment),
-        "environment_name": environment.name,
+        "environment": None if several else spec_of(environment),
+        "environment_name": f"tasks {', '.join(several)}" if several else environment.name,
         "action_size": environment.action_size,
         "num_actions": environment.num_actions,
         "episodes": problem.episodes and problem.episodes._asdict(),

@@ -11,8 +11,8 @@ from jaxes.config import run as config
 from jaxes.config import sweep as sweep_config
 from jaxes.config.files import ConfigError
 from jaxes.core import TrainHParams
-from jaxes.environments.randomize import gravity, randomized, scale, uniform
 from jaxes.problems.tasks import Task, physics_of
+from jaxes.randomize import gravity, randomized, scale, uniform
 from jaxes.training.identity import config_of
 from jaxes.training.schedule import Schedule
 
@@ -199,7 +199,7 @@ NARROW, WIDE = "environment.tasks.narrow", "environment.tasks.wide"
     [
         (ONE, f"{RANGE}.path", "masss", f"{RANGE}: pendulum has no 'masss' .* did you mean 'mass'"),
         (ONE, f"{RANGE}.low", 3, f"{RANGE}.low must be at most high, 2.0, got 3.0"),
-        (ONE, f"{RANGE}.low", -1, f"{RANGE}.low must be at least 0.0, got -1.0"),
+        (ONE, f"{RANGE}.low", -1, f"{RANGE}.low must be at least 0, got -1.0"),
         (ONE, f"{RANGE}.low", [1, 2], f"{RANGE}.low must be a number, got .1, 2."),
         (ONE, f"{RANGE}.low", "x", f"{RANGE}.low must be a number, got 'x'"),
         (ONE, f"{RANGE}.kind", "scal", f"{RANGE}.kind must be one of .* did you mean 'scale'"),
@@ -221,9 +221,9 @@ NARROW, WIDE = "environment.tasks.narrow", "environment.tasks.wide"
         (MANY, WIDE, 3, f"{WIDE}: a section with the field `name` is required, got 3"),
         (
             MANY,
-            WIDE,
+            NARROW,
             {"name": "pendulum"},
-            "environment.tasks must be of as many observations, or pa",
+            "environment.tasks must be of as many observations, or padded",
         ),
         (MANY, "environment.tasks", {}, "environment.tasks: a section of environments by name is"),
         (MANY, "environment.tasks", [1], r"environment.tasks: a section of .* got \[1\]"),

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import jaxes
-from jaxes import Ramp
-from jaxes.environments import randomize
-from jaxes.environments.randomize import changed, from_config, gravity, randomized, scale, uniform
+from jaxes import Ramp, randomize
+from jaxes.environments.randomize import from_config
+from jaxes.environments import randomized as fitted
+from jaxes.environments.randomized import changed, leaves_read
 from jaxes.problems.tasks import Task, physics_of
+from jaxes.randomize import gravity, randomized, scale, uniform
 
 NUM_DRAWS = 4000
 KEYS = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(7)))(jnp.arange(NUM_DRAWS))
@@ -230,13 +232,13 @@ def test_a_randomizer_of_playgrounds_registry_runs_as_it_is():
 def known():
     """Hopper, and the leaves that its physics reads; a look at it takes seconds."""
     environment = jaxes.environments.brax("hopper")
-    return environment, randomize.leaves_read(environment)
+    return environment, leaves_read(environment)
 
 
 @pytest.fixture
 def hopper(known, monkeypatch):
     environment, read = known
-    monkeypatch.setattr(randomize, "leaves_read", lambda environment: read)
+    monkeypatch.setattr(fitted, "leaves_read", lambda environment: read)
     return environment
 
 
@@ -386,7 +388,7 @@ def test_an_environment_without_a_system_is_refused():
         (("mass", 0.5, True), "mass.high must be a number, got True"),
         (("mass", 0.5, 10**400), "mass.high must be a number, got 1000"),
         (("mass", 0.5, np.ones(3)), "mass.high must be a number, got array"),
-        (("a.mass", -0.5, 1), "mass.low must be at least 0.0, got -0.5"),
+        (("a.mass", -0.5, 1), "mass.low must be at least 0, got -0.5"),
         (("", 1, 2), "path must be a path, such as gravity, got ''"),
         (("mass", 1, Ramp(2, 3, 0)), "mass.high.num_generations must be a whole number of at"),
         (("mass", Ramp(1, 3, 4), Ramp(2, 2, 9)), "mass.low must be at most high, 2.0, got 3.0"),

@@ -14,7 +14,7 @@ from jaxes.config.run import Config
 from jaxes.environments import observation_size
 from jaxes.environments.base import tidied
 from jaxes.environments.sketch import ACCENT
-from jaxes.environments.trap import State, System, _with_steps
+from jaxes.environments.trap import State, System, _environment_of
 
 MOVE = np.float32(0.3)
 TRAPS = np.array(  # half width, opening, end
@@ -27,7 +27,7 @@ TRAPS = np.array(  # half width, opening, end
 def moved(trap, place, action):
     """Where a point `[2]` comes in a trap `[3]`."""
     state = State(*place, System(None, None, None), jnp.int32(0))
-    after, *_ = _with_steps(100)(System(*trap)).step(state, action)
+    after, *_ = _environment_of(100, System(*trap)).step(state, action)
     return jnp.stack([after.x, after.y])
 
 

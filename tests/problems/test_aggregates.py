@@ -32,6 +32,8 @@ def cvar(values, share):
 
 
 def ranks(values):
+    if np.isnan(values).all():
+        return np.full(len(values), np.nan)
     if len(values) == 1:
         return np.zeros(1)
     known = np.where(np.isnan(values), -np.inf, values)

@@ -28,8 +28,9 @@ from winds import (
 import jaxes
 from jaxes import Ramp
 from jaxes.core import TEST, TRAIN
-from jaxes.environments.randomize import Range, randomized, scale, uniform
+from jaxes.environments.randomize import Range
 from jaxes.problems.tasks import Task, physics_of
+from jaxes.randomize import randomized, scale, uniform
 from jaxes.report.render import film_of
 
 KEY = jax.random.key(5)
@@ -466,7 +467,7 @@ count = int(sys.argv[1])
 jaxes.use_cpu_devices(count)
 from winds import wind, stairs, SETTINGS
 from jaxes import Ramp
-from jaxes.environments.randomize import randomized, scale, uniform
+from jaxes.randomize import randomized, scale, uniform
 
 gale = randomized(wind(), uniform("drift", -1, Ramp(1, 3, 10)) | scale("push", 0.5, 2))
 problem = jaxes.problems.many(
