@@ -1,5 +1,7 @@
 """Noise: what each scheme promises, and sums that hold a chunk of it at a time."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +46,8 @@ def test_a_member_does_not_depend_on_its_company(scheme):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_dtype_follows(scheme, dtype):
     with jax.enable_x64(True):
-        assert scheme(jax.random.key(0), jnp.arange(4), 3, dtype).dtype == dtype
+        draw = functools.partial(scheme, dim=3, dtype=dtype)
+        assert jax.eval_shape(draw, jax.random.key(0), jnp.arange(4)).dtype == dtype
 
 
 def test_antithetic_pairs_are_mirror_images():
@@ -78,7 +81,7 @@ def test_sobol_refuses_more_dimensions_than_it_has():
         gaussian.sobol(jax.random.key(0), jnp.arange(2), 30_000, jnp.float32)
 
 
-@pytest.mark.parametrize("population_size", [1, 8, 16, 21])
+@pytest.mark.parametrize("population_size", [1, 16, 21])
 @pytest.mark.parametrize("scheme", [gaussian.independent, gaussian.antithetic])
 def test_sums_run_over_every_member_once(population_size, scheme):
     sampler = gaussian.Sampler(scheme, population_size, chunk_size=8)

@@ -12,6 +12,7 @@ import jaxes
 from jaxes.core import Population
 
 
+@pytest.mark.slow
 def test_episodes_are_those_of_the_bare_environment():
     """Two members × two episodes, against one environment stepped in a plain scan."""
     from brax import envs

@@ -94,11 +94,6 @@ def test_moves_are_those_of_the_slow_simulator(bertsekas):
     assert compare(bertsekas, weights, steps=40, seed=0) > 150
 
 
-def test_so_they_are_for_features_of_rows_and_wells():
-    controller = tetris.Controller.of((*tetris.SETS["dt"], "fast_wells"), 6, 4)
-    assert compare(controller, weights_for(controller, 8, 1), steps=25, seed=1) > 40
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "height", "width", "moves"),
