@@ -281,8 +281,8 @@ def _check_optional(environment: Environment, env_state: Any, seen: Any, action:
 
 
 def is_made_by_its_system(environment: Environment) -> bool:
-    """Whether `with_system` makes environments like this one: with functions of the same code, which
-    one that was replaced here alone has not.
+    """Whether `with_system` makes environments like this one: with functions of the same code,
+    which one that was replaced here alone has not.
 
     Raises:
       ValueError: `with_system` fails, or returns something else.

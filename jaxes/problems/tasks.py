@@ -59,7 +59,12 @@ class Task(NamedTuple):
         if not is_made_by_its_system(environment):
             # What was replaced in it would be lost in another system.
             drawn = environment.randomize or environment.test_randomize
-            check("environment", environment.name, drawn is None, "randomized after its functions are replaced")
+            check(
+                "environment",
+                environment.name,
+                drawn is None,
+                "randomized after its functions are replaced",
+            )
             environment = environment._replace(with_system=None)
         return cls(name, tidied(environment), size, num_episodes)
 

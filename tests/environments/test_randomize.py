@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import jaxes
-from jaxes import Ramp, randomize
-from jaxes.environments.randomize import from_config
+from jaxes import Ramp
 from jaxes.environments import randomized as fitted
+from jaxes.environments.randomize import from_config
 from jaxes.environments.randomized import changed, leaves_read
 from jaxes.problems.tasks import Task, physics_of
 from jaxes.randomize import gravity, randomized, scale, uniform
