@@ -457,5 +457,5 @@ def test_nothing_that_is_traced_stays_in_the_environment(hopper):
             lambda key: made.with_system(made.randomize(key, made.system)).reset(key),
             jax.random.key(0),
         )
-    for system in (made.system, hopper.with_system.env.unwrapped.sys, SYSTEM):
+    for system in (made.system, hopper.with_system.make.args[0].unwrapped.sys, SYSTEM):
         assert not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(system))
