@@ -171,7 +171,7 @@ def uniform(
 
 
 def gravity(low: Number, high: Number, *, name: str = "gravity") -> Randomizer:
-    """Multiplies gravity, wherever the system has it, by one U(low, high).
+    """Multiplies gravity, the leaves `gravity` and `opt.gravity` of a system, by one U(low, high).
 
     Args:
       low: the least factor, at least 0; a number or a `jaxes.Ramp`.

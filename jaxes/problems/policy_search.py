@@ -36,10 +36,10 @@ Lanes = int | Literal["tune"] | None
 
 
 class Episodes(NamedTuple):
-    """The arguments that say which episodes are played."""
+    """The arguments that say which episodes are played; of several tasks `num_episodes` by task."""
 
     episode_length: int
-    num_episodes: int
+    num_episodes: int | dict[str, int]
     num_test_episodes: int
 
 
@@ -180,7 +180,8 @@ def search_in(
             generation=jnp.zeros((), jnp.int32) if has_ramp(hparams) else None,
         )
 
-    num_episodes = sum(task.num_episodes for task in tasks)
+    counts = {task.name: task.num_episodes for task in tasks}
+    num_episodes: Any = counts.get("", counts)
     return Problem(
         init=init,
         evaluate=vmapped_into_one_queue(judge.evaluate),

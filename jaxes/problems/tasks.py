@@ -59,12 +59,8 @@ class Task(NamedTuple):
         if not is_made_by_its_system(environment):
             # What was replaced in it would be lost in another system.
             drawn = environment.randomize or environment.test_randomize
-            check(
-                "environment",
-                environment.name,
-                drawn is None,
-                "randomized after its functions are replaced",
-            )
+            allowed = "one that is randomized after its functions are replaced, not before"
+            check("environment", environment.name, drawn is None, allowed)
             environment = environment._replace(with_system=None)
         return cls(name, tidied(environment), size, num_episodes)
 

@@ -57,7 +57,7 @@ def evaluate_policy(
         environment,
         partial(_switched, policy),
         normalize_observations=False,
-        **episodes,
+        **episodes | {"num_episodes": 1},  # of training, which there is none of
     )
     strategy = snes(max(4, problem.episodes.num_test_episodes))  # its members never play
     told = policy.about["result"]

@@ -47,7 +47,7 @@ class RunResult(NamedTuple):
       tests: where tests are of several kinds or tasks, what these and the others come to by name:
         the fields of this result that are theirs (see `jaxes.training.tested`). The fields
         themselves are of the base systems, all tasks pooled.
-      num_test_episodes: the number of test episodes, of all.
+      num_test_episodes: the number of test episodes in base systems, of all tasks.
       num_test_diverged: how many of them diverged: a reward, an observation or the return left the
         finite numbers.
       num_test_truncated: how many were cut at their bound while they could have gone on.

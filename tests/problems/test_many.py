@@ -528,3 +528,42 @@ def test_the_number_of_devices_does_not_change_a_bit(results, count):
 def test_a_sweep_over_ranges_and_weights_has_the_bits_of_runs_alone(results):
     assert results[2]["sweep"] == results[2]["alone"]
     assert results[2]["alone"][0] != results[2]["alone"][1]
+
+
+@pytest.mark.slow
+def test_a_mixture_of_widths_leads_out_of_the_trap():
+    """Of five searches each: trained on the widest trap alone they stay in it, all but one at most;
+    trained on widths up to it, with as many episodes, all escape."""
+    target = jaxes.environments.trap(2.0, 2.0)
+    mixture = randomized(target, uniform("width", 0.05, 2.0))
+    escaped = {}
+    for environment, episodes in ((target, 1), (mixture, 4)):
+        problem = jaxes.problems.policy_search(
+            environment,
+            small_network,
+            num_episodes=episodes,
+            episode_length=100,
+            num_test_episodes=1,
+            normalize_observations=False,
+        )
+        strategy = jaxes.openai_es(256 // episodes, sigma=0.02, learning_rate=0.02)
+        searches = jaxes.sweep(problem, strategy, num_seeds=5, num_generations=200, test_every=200)
+        escaped[episodes] = sum(result.measures["escaped"] for result in searches.results)
+    assert escaped[1] <= 1
+    assert escaped[4] == 5
+
+
+def small_network(observation_size, action_size):
+    """tanh of 3-8-2 on the observation and 1, from small parameters."""
+
+    def init(key):
+        first, second = jax.random.split(key)
+        return (
+            0.1 * jax.random.normal(first, (observation_size + 1, 8)),
+            0.1 * jax.random.normal(second, (8, action_size)),
+        )
+
+    def apply(params, state, observation):
+        return jnp.tanh(jnp.tanh(jnp.append(observation, 1.0) @ params[0]) @ params[1]), state
+
+    return jaxes.policies.Policy(init, (), apply)
