@@ -243,8 +243,8 @@ ERRORS = [
     Error(
         "memory from the key of the environment",
         "rollouts/episodes.py",
-        "jax.random.fold_in(key, 1)",
-        "key",
+        "jax.random.fold_in(origin.key, 1)",
+        "origin.key",
         "rollouts/test_episodes.py",
     ),
     Error(
@@ -256,7 +256,7 @@ ERRORS = [
     ),
     Error(
         "a config of the factory's numbers, not of the run's",
-        "training/directory.py",
+        "training/identity.py",
         "traced.get(field, value)",
         "value",
         "config/test_run_config.py",
@@ -291,21 +291,21 @@ ERRORS = [
     ),
     Error(
         "ranges and weights of the first generation for ever",
-        "problems/judge.py",
+        "problems/state.py",
         "numbers.now(state.hparams, state.generation)",
         "numbers.now(state.hparams, 0)",
         MANY,
     ),
     Error(
         "weights of tasks that do not sum to one",
-        "problems/judge.py",
+        "problems/verdict.py",
         "self.aggregate(values, weights / weights.sum())",
         "self.aggregate(values, weights)",
         MANY,
     ),
     Error(
         "a task weighs more the more episodes it has",
-        "problems/judge.py",
+        "problems/verdict.py",
         "weights = 1 / counts",
         "weights = jnp.ones_like(counts)",
         MANY,
@@ -341,15 +341,15 @@ ERRORS = [
     Error(
         "a checkpoint of another size is restored",
         "training/checkpoint.py",
-        "if (saved[name].shape, saved[name].dtype) != (leaf.shape, leaf.dtype):",
-        "if saved[name].dtype != leaf.dtype:",
+        "if (saved.shape, saved.dtype) != (leaf.shape, leaf.dtype):",
+        "if saved.dtype != leaf.dtype:",
         TRAIN,
     ),
     Error(
         "a resumed run counts from zero",
         "training/batch.py",
-        "self.done = latest",
-        "self.done = 0",
+        "self.done, leaves = newest",
+        "_, leaves = newest",
         TRAIN,
     ),
     Error(

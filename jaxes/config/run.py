@@ -136,8 +136,8 @@ def evaluate(
         policy = load_policy(run_dir)
         one = problem is None or problem.tasks is None
         check("problem", problem and list(problem.tasks or ()), one, "of one environment, not many")
-        environment = problem.environment if problem else environment_of(policy)
-        return evaluate_policy(policy, environment, num_episodes=num_episodes, seed=seed)
+        acts_in = problem.environment if problem else environments_of(policy)
+        return evaluate_policy(policy, acts_in, num_episodes=num_episodes, seed=seed)
     if problem is None and strategy is None and is_plan_run(Path(run_dir)):
         return evaluate_learned(
             *load_plan(config_of_run(Path(run_dir))).build(),
@@ -165,8 +165,8 @@ def parts_of_run(
     return problem, strategy
 
 
-def environment_of(policy: LoadedPolicy) -> Environment:
-    """The one that a policy's directory names.
+def environments_of(policy: LoadedPolicy) -> Environment | dict[str, Environment]:
+    """The one that a policy's directory names, or its tasks'.
 
     Raises:
       ConfigError: it names none that can be made here.
@@ -177,7 +177,7 @@ def environment_of(policy: LoadedPolicy) -> Environment:
             f"environment: the policy acts in {name!r}, which no config can name: give a problem "
             "with it, from Python, or act in a loop of your own (jaxes.load_policy)"
         )
-    return tasks.environment_of(spec)
+    return tasks.environments_of(spec)
 
 
 # The models, from the factories' signatures.

@@ -56,15 +56,15 @@ def make_environments(section: Any) -> Environment | dict[str, Environment]:
     return {name: _make(one, f"environment.tasks.{name}") for name, one in section.tasks}
 
 
-def environment_of(spec: Mapping[str, Any]) -> Environment:
-    """The environment of that spec (see `jaxes.specs`).
+def environments_of(spec: Mapping[str, Any]) -> Environment | dict[str, Environment]:
+    """The environment of that spec (see `jaxes.specs`), or those of its tasks.
 
     Raises:
       ConfigError: it is none of those that are installed.
     """
     data = {"environment": dict(spec)}
-    model = _one(data, "environment")
-    return _make(validate(model, data["environment"], where="environment."), "environment")
+    model = environments_section(data)
+    return make_environments(validate(model, data["environment"], where="environment."))
 
 
 def _one(data: dict[str, Any], name: str, where: str = "") -> type[Section]:

@@ -170,7 +170,7 @@ def _fitted_part(
         akin = [path for path in known if words & set(re.split(r"[._]", path))] or known
         raise ValueError(
             f"{where}: the physics of {environment.name} does not read {part.path!r}; it reads "
-            f"{', '.join(akin[:12])}"
+            f"{', '.join(akin[:12]) or 'none'}"
         )
     for path in found:
         leaf = jnp.asarray(leaves[path])
@@ -180,29 +180,20 @@ def _fitted_part(
 
 def _fitted_function(fn: Function, system: System, where: str) -> Function:
     """`(key, system) -> system` from that or from `(system, keys [N]) -> (system, in_axes)`."""
-    key = jax.random.key(0)
     arrays = jax.tree.map(jnp.asarray, system)
-
-    def first_of_batch(key: Array, system: System) -> System:
-        batched, _ = fn(system, key[None])
-        return jax.tree.map(
-            lambda new, old: new[0] if jnp.ndim(new) > jnp.ndim(old) else new, batched, system
-        )
-
     failures = []
-    for form in (fn, first_of_batch):
+    for form in (fn, _first_of_batch(fn, where)):
         try:
-            found = jax.eval_shape(form, key, arrays)
+            found = jax.eval_shape(form, jax.random.key(0), arrays)
         except Exception as error:
             failures.append(brief(error))
             continue
         if form is fn and isinstance(found, tuple) and not isinstance(arrays, tuple):
-            continue
+            continue  # with its axes: of the other form
         same = kinds(found)[0] == kinds(arrays)[0]
         check(where, show(found), same, "a function to a system of the same structure")
-        for (path, before), after in zip(
-            paths(arrays).items(), jax.tree.leaves(found), strict=True
-        ):
+        pairs = zip(paths(arrays).items(), jax.tree.leaves(found), strict=True)
+        for (path, before), after in pairs:
             kind = kinds(after) == kinds(before)
             check(f"{where}: its {path}", show(after), kind, f"like the system's, {show(before)}")
         return form
@@ -210,3 +201,19 @@ def _fitted_function(fn: Function, system: System, where: str) -> Function:
         f"{where} must be a function (key, system) -> system, or (system, keys) -> (system, "
         f"in_axes), and fails: {'; '.join(dict.fromkeys(failures))}"
     )
+
+
+def _first_of_batch(fn: Function, where: str) -> Function:
+    """Of what it draws for one key, that."""
+
+    def one(new: Array, old: Array) -> Array:
+        if jnp.ndim(new) == jnp.ndim(old):
+            return new
+        check(where, show(new), jnp.shape(new)[:1] == (1,), f"a function to N of {show(old)}")
+        return new[0]
+
+    def draw(key: Array, system: System) -> System:
+        batched, _ = fn(system, key[None])
+        return jax.tree.map(one, batched, system)
+
+    return draw

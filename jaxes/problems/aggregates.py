@@ -19,7 +19,7 @@ from jaxes.weights import centered_rank
 Aggregate = Callable[[Array, Array], Array]  # (values [N, M], weights [M]) -> fitness [N]
 
 
-def aggregate_of(name: str | Aggregate) -> Aggregate:
+def aggregate_of(name: str | Aggregate, num_columns: int = 3) -> Aggregate:
     """The aggregate of that name, a pure function `(values [N, M], weights [M]) -> fitness [N]`.
 
     Args:
@@ -32,6 +32,7 @@ def aggregate_of(name: str | Aggregate) -> Aggregate:
           members in each episode. No scale of a task's returns matters; NaN is an episode's worst.
           Where nothing but NaN counts, all are NaN.
         Or a function of one's own.
+      num_columns: M, which such a function is tried with.
 
     Raises:
       ValueError: another name or share; a function that fails, or returns something else.
@@ -41,7 +42,7 @@ def aggregate_of(name: str | Aggregate) -> Aggregate:
       Array([1.5], dtype=float32)
     """
     if callable(name):
-        return _checked(name)
+        return _checked(name, num_columns)
     if isinstance(name, str) and name.startswith("cvar"):
         given = re.fullmatch(r"cvar\((\d*\.?\d+)\)", name)
         share = float(given[1]) if given else 0.0
@@ -52,12 +53,13 @@ def aggregate_of(name: str | Aggregate) -> Aggregate:
     return AGGREGATES[name]
 
 
-def _checked(aggregate: Aggregate) -> Aggregate:
-    shapes = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((4, 3), (3,)))
-    with failing("aggregate(values [4, 3], weights [3]) fails"):
+def _checked(aggregate: Aggregate, count: int) -> Aggregate:
+    shapes = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((4, count), (count,)))
+    what = f"aggregate(values [4, {count}], weights [{count}])"
+    with failing(f"{what} fails"):
         found = jax.eval_shape(aggregate, *shapes)
     fits = is_array(found) and found.shape == (4,)
-    check("aggregate(values [4, 3], weights [3])", show(found), fits, "floats [4], one a member")
+    check(what, show(found), fits, "floats [4], one a member")
     return aggregate
 
 

@@ -6,12 +6,12 @@ from typing import Any, get_args
 
 from jaxes.checks import check, check_count, check_name
 from jaxes.core import DRAWN, Problem
-from jaxes.environments.base import Environment
+from jaxes.environments.base import RESERVED, Environment
 from jaxes.hparams import Number, number_of
 from jaxes.policies import PolicyFactory, mlp
 from jaxes.problems.aggregates import Aggregate, aggregate_of
-from jaxes.problems.judge import HParams
 from jaxes.problems.policy_search import Lanes, Settings, refuse, search_in
+from jaxes.problems.state import HParams
 from jaxes.problems.tasks import Condition, Task
 from jaxes.specs import of_many, recorded
 
@@ -52,7 +52,7 @@ def many(
       aggregate: what a member's episodes come to, each with its task's weight over its number:
         `mean`, `min`, `median`, `cvar(α)`, the mean of the worst share α, `ranks`, the mean of its
         centered ranks among the members, episode by episode, whatever the scale of a task's
-        returns; or a function `(values [N, E], weights [E]) -> [N]`.
+        returns; or a function `(values [N, E], weights [E]) -> [N]`, E task by task.
       condition: what the policy sees of the task beside the observation: `none`, `one_hot` of which
         it is, or the `parameters` in which systems differ or are drawn (0 where there are fewer).
       pad: whether tasks of different sizes go together: shorter observations end with zeros; of an
@@ -109,7 +109,7 @@ def many(
         policy,
         Settings(episode_length, num_test_episodes, normalize_observations, num_lanes),
         hparams,
-        aggregate=aggregate_of(aggregate),
+        aggregate=aggregate_of(aggregate, sum(counts.values())),
         condition=condition,
         pad=pad,
     )
@@ -120,7 +120,7 @@ def _check_names(tasks: Any) -> None:
     check("tasks", tasks, mapping, "environments by name, one at least")
     for name in tasks:
         plain = isinstance(name, str) and bool(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name))
-        taken = ("base", "worst_task", "task_spread", "mean", "max", *DRAWN, *OF_CONFIGS)
+        taken = ("base", "mean", "max", *sorted(RESERVED), *DRAWN, *OF_CONFIGS)
         free = plain and name not in taken
         check(
             "tasks",

@@ -25,9 +25,12 @@ from jaxes.environments.randomize import check_range
 from jaxes.hparams import ends, has_ramp
 from jaxes.policies import PolicyFactory, make_policy, mlp
 from jaxes.problems.aggregates import Aggregate, aggregate_of
-from jaxes.problems.judge import HParams, Judge, State
+from jaxes.problems.judge import Judge
 from jaxes.problems.observations import no_observations
+from jaxes.problems.queues import Queue
+from jaxes.problems.state import HParams, State
 from jaxes.problems.tasks import Condition, Task, physics_of
+from jaxes.problems.verdict import Verdict
 from jaxes.rollouts.tuning import tuned_lanes
 from jaxes.specs import of_search, recorded, spec_of
 from jaxes.trials import vmapped_into_one_queue
@@ -120,7 +123,7 @@ def policy_search(
     check_count("num_episodes", num_episodes)
     settings = Settings(episode_length, num_test_episodes, normalize_observations, num_lanes)
     hparams = HParams(alive_penalty, observation_clip, discount, episode_cap)
-    chosen = None if aggregate in (None, "mean") else aggregate_of(aggregate)
+    chosen = None if aggregate in (None, "mean") else aggregate_of(aggregate, num_episodes)
     task = Task.of(environment, num_episodes)
     if (randomizer := task.environment.randomize) is not None:
         hparams = hparams._replace(randomize=randomizer.ranges)
@@ -146,26 +149,25 @@ def search_in(
     settings.check()
     check_hparams(defaults)
     check("policy", policy, callable(policy), "made by a function of jaxes.policies, such as mlp")
-    queues = physics_of(tasks, condition, pad)
+    physics = physics_of(tasks, condition, pad)
     environments = {
-        task.name: queue.environment_of(place, task)
-        for queue in queues
-        for place, task in queue.tasks
+        task.name: each.environment_of(place, task)
+        for each in physics
+        for place, task in each.tasks
     }
-    first = environments[tasks[0].name]
-    size = queues[0].sizes.observation + queues[0].sizes.condition
-    network, params = make_policy(policy, size, first.num_outputs)
+    first, sizes = environments[tasks[0].name], physics[0].sizes
+    queues = tuple(Queue.of(each, settings.num_test_episodes) for each in physics)
+    network, params = make_policy(policy, sizes.observation + sizes.condition, first.num_outputs)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
     num_lanes, normalize = settings.num_lanes, settings.normalize_observations
     judge = Judge(
         queues=queues,
+        verdict=Verdict(queues, aggregate),
         network=network,
         action=first.action,
         unravel=ravel_pytree(zeros)[1],
         episode_length=settings.episode_length,
-        num_test_episodes=settings.num_test_episodes,
-        num_observations=queues[0].sizes.observation if normalize else None,
-        aggregate=aggregate,
+        num_observations=sizes.observation if normalize else None,
         spec=spec_of(policy),
         num_lanes=tuned_lanes(first, network) if num_lanes == "tune" else None,
         required_lanes=num_lanes if isinstance(num_lanes, int) else None,
@@ -174,7 +176,7 @@ def search_in(
     def init(key: Array, hparams: HParams = defaults) -> State:
         length = jnp.asarray(settings.episode_length, jnp.float32)
         return State(
-            observations=no_observations(queues[0].sizes.observation) if normalize else None,
+            observations=no_observations(sizes.observation) if normalize else None,
             hparams=jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), hparams),
             mean_length=None if hparams.episode_cap is None else length,
             generation=jnp.zeros((), jnp.int32) if has_ramp(hparams) else None,

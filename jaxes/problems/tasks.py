@@ -56,7 +56,7 @@ class Task(NamedTuple):
             drawn = getattr(environment, field)
             made = drawn is None or bool(getattr(drawn, "leaves", ()))
             check(f"environment.{field}", drawn, made, "put there by jaxes.randomize.randomized")
-        if not is_made_by_its_system(environment):
+        if environment.with_system is not None and not is_made_by_its_system(environment):
             # What was replaced in it would be lost in another system.
             drawn = environment.randomize or environment.test_randomize
             allowed = "one that is randomized after its functions are replaced, not before"

@@ -13,7 +13,8 @@ from jaxes.checks import check, check_count, check_name, check_positive, check_s
 from jaxes.config.files import config_of_run
 from jaxes.config.plan import is_plan_run
 from jaxes.config.plan import load as load_plan
-from jaxes.config.run import environment_of, load
+from jaxes.config.run import environments_of, load
+from jaxes.core import Problem
 from jaxes.environments.base import Environment, tidied
 from jaxes.film import Film, check_output, encoded, save
 from jaxes.planning.control import agent_in
@@ -22,6 +23,7 @@ from jaxes.policy_directory import is_policy, load_policy
 from jaxes.report.episode import Actor, play
 from jaxes.training.evaluate import Choice, restored, start_of
 from jaxes.training.learn import learned
+from jaxes.training.loaded import problem_of
 
 PIECES_PER_SECOND = 10.0
 
@@ -124,10 +126,11 @@ def film_of(
     view.check()
     check_seed("seed", seed)
     path, plans = Path(run), not is_policy(run) and is_plan_run(Path(run))
-    if not (is_policy(run) or plans):
-        return _of_problem(path, checkpoint, task, seed, view)
-    check("task", task, task is None, "left out: it is no run over many tasks")
-    return (_of_planner if plans else _of_policy)(path, checkpoint, seed, view)
+    if plans:
+        check("task", task, task is None, "left out: it is no run over many tasks")
+        return _of_planner(path, checkpoint, seed, view)
+    of = _of_policy if is_policy(run) else _of_problem
+    return of(path, checkpoint, task, seed, view)
 
 
 def film(
@@ -186,15 +189,20 @@ def _draws(environment: Environment) -> Any:
     return environment.render
 
 
+def _in_task(problem: Problem, task: str | None) -> Any:
+    """The environment that is shown."""
+    if task is None:
+        return problem.environment
+    check("task", task, problem.tasks is not None, "left out: it is no run over many tasks")
+    check_name("task", task, problem.tasks or ())
+    return (problem.tasks or {})[task]
+
+
 def _of_problem(run: Path, checkpoint: Choice, task: str | None, seed: int, view: View) -> Film:
     config = load(config_of_run(run))
     problem, strategy, _ = config.build()
     about = config.resolved["problem"]
-    environment = problem.environment
-    if task is not None:
-        check("task", task, problem.tasks is not None, "left out: it is no run over many tasks")
-        check_name("task", task, problem.tasks or ())
-        environment = problem.tasks[task]  # type: ignore[index]
+    environment = _in_task(problem, task)
     key = jax.random.key(seed)
     if problem.policy is not None:
         _draws(environment)  # before anything is computed
@@ -210,12 +218,14 @@ def _of_problem(run: Path, checkpoint: Choice, task: str | None, seed: int, view
     return film(environment, acting, key=key, episode_length=length, **view._asdict())
 
 
-def _of_policy(directory: Path, checkpoint: Choice, seed: int, view: View) -> Film:
+def _of_policy(
+    directory: Path, checkpoint: Choice, task: str | None, seed: int, view: View
+) -> Film:
     check("checkpoint", checkpoint, checkpoint == "latest", "latest: a policy has no other one")
     policy = load_policy(directory)
-    environment, episodes = environment_of(policy), policy.about["episodes"]
-    check("policy", episodes, episodes is not None, "of a policy search, whose episodes are known")
-    length = episodes["episode_length"]
+    problem = problem_of(policy, environments_of(policy))
+    environment = _in_task(problem, task)
+    length = problem.episodes.episode_length
     key = jax.random.key(seed)
     return film(environment, policy, key=key, episode_length=length, **view._asdict())
 

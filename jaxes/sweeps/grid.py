@@ -9,8 +9,8 @@ import numpy as np
 from jaxes import hparams as numbers
 from jaxes.checks import check, check_number
 from jaxes.core import Strategy, TrainHParams, check_fits
-from jaxes.problems.judge import HParams
 from jaxes.problems.policy_search import check_hparams
+from jaxes.problems.state import HParams
 from jaxes.specs import spec_of
 from jaxes.strategies import STRATEGIES
 

@@ -24,7 +24,7 @@ Row = dict[str, Any]  # of the table: a trial
 
 # Of a result, what is no column: of the process, not of the trial.
 NOT_COLUMNS = ("state", "run_dir", "compile_seconds", "values", "measures", "tests")
-MEASURE = "test/"  # before the names of what the environment measures, and of the worst task's
+MEASURE = "test/"  # before the names of what the environment measures, and of tests by name
 COLUMNS = tuple(name for name in RunResult._fields if name not in NOT_COLUMNS)
 
 
@@ -55,7 +55,8 @@ def flat(result: RunResult) -> dict[str, Any]:
 
 def measured(measures: Mapping[str, Any], tests: Mapping[str, Mapping[str, Any]]) -> Row:
     """The columns beside `COLUMNS`, from these parts of a result."""
-    told = {**measures, **across_tasks(tests)}
+    by_name = {f"{name}/return_mean": said["return_mean"] for name, said in tests.items()}
+    told = {**measures, **across_tasks(tests), **by_name}
     return {f"{MEASURE}{name}": value for name, value in told.items()}
 
 

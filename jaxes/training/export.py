@@ -127,14 +127,16 @@ def _tree_like(memory: Any, leaves: list[Array]) -> Any:
 
 def _about(problem: Problem, policy: Policy, result: RunResult) -> dict[str, Any]:
     """What is told of a policy beside its files."""
-    environment, several = problem.environment, problem.tasks or ()
+    environment, several = problem.environment, problem.tasks
+    spec = spec_of(environment) if several is None else (spec_of(problem) or {}).get("environment")
     told = finite(result.plain())
     del told["run_dir"]  # means nothing elsewhere
     return {
         "format": FORMAT,
         "policy": policy.spec,
-        "environment": None if several else spec_of(environment),
+        "environment": spec,
         "environment_name": f"tasks {', '.join(several)}" if several else environment.name,
+        "tasks": None if several is None else _tasks(problem),
         "action_size": environment.action_size,
         "num_actions": environment.num_actions,
         "episodes": problem.episodes and problem.episodes._asdict(),
@@ -142,6 +144,13 @@ def _about(problem: Problem, policy: Policy, result: RunResult) -> dict[str, Any
         "run": _id_of(result.run_dir),
         "result": told,
     }
+
+
+def _tasks(problem: Problem) -> dict[str, Any]:
+    """How several tasks are one to a policy, which is told of them in this order."""
+    settings = (spec_of(problem) or {}).get("problem", {})
+    told = {field: settings.get(field) for field in ("condition", "pad")}
+    return {"names": list(problem.tasks or ()), **told}
 
 
 def _id_of(run_dir: Path | None) -> str | None:

@@ -1,6 +1,7 @@
 """Tests of a policy that has left its run, on fresh episodes."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,10 +10,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxes.checks import check, check_count, check_seed
-from jaxes.core import TrainHParams
+from jaxes.core import Problem, TrainHParams
 from jaxes.environments.base import Environment
 from jaxes.policies import Policy
 from jaxes.policy_directory import LoadedPolicy
+from jaxes.problems.many import many
 from jaxes.problems.policy_search import policy_search
 from jaxes.strategies.snes import snes
 from jaxes.training.batch import with_zero_mean
@@ -33,7 +35,11 @@ OF_TRAINING = (
 
 @jax.disable_jit(False)  # as in `train`
 def evaluate_policy(
-    policy: LoadedPolicy, environment: Environment, *, num_episodes: int = 100, seed: int = 0
+    policy: LoadedPolicy,
+    environment: Environment | Mapping[str, Environment],
+    *,
+    num_episodes: int = 100,
+    seed: int = 0,
 ) -> RunResult:
     """Tests a policy in the episodes that its run would be tested in.
 
@@ -41,7 +47,7 @@ def evaluate_policy(
 
     Args:
       policy: of a policy directory.
-      environment: where it acts.
+      environment: where it acts, or tasks' environments by name.
       num_episodes: at least 1.
       seed: of the episodes.
 
@@ -51,14 +57,7 @@ def evaluate_policy(
     """
     check_count("num_episodes", num_episodes)
     check_seed("seed", seed)
-    episodes = policy.about["episodes"]
-    check("policy", episodes, episodes is not None, "of a policy search, whose episodes are known")
-    problem = policy_search(
-        environment,
-        partial(_switched, policy),
-        normalize_observations=False,
-        **episodes | {"num_episodes": 1},  # of training, which there is none of
-    )
+    problem = problem_of(policy, environment)
     strategy = snes(max(4, problem.episodes.num_test_episodes))  # its members never play
     told = policy.about["result"]
     run = Run(Trial(0, told["seed"], {}, TrainHParams(strategy.hparams, problem.hparams)), None)
@@ -74,6 +73,24 @@ def evaluate_policy(
         name: math.nan if told[name] is None else told[name] for name in OF_TRAINING
     }
     return result._replace(**of_training)
+
+
+def problem_of(
+    policy: LoadedPolicy, environment: Environment | Mapping[str, Environment]
+) -> Problem:
+    """A search whose one parameter switches the policy on, or off at 0, in the episodes of its run.
+
+    Raises:
+      ValueError: as `evaluate_policy`.
+    """
+    episodes = policy.about["episodes"]
+    check("policy", episodes, episodes is not None, "of a policy search, whose episodes are known")
+    lengths = {name: episodes[name] for name in ("episode_length", "num_test_episodes")}
+    make = partial(_switched, policy)
+    if isinstance(environment, Environment):
+        return policy_search(environment, make, normalize_observations=False, **lengths)
+    told = {name: policy.about["tasks"][name] for name in ("condition", "pad")}
+    return many(environment, make, normalize_observations=False, **told, **lengths)
 
 
 def _switched(policy: LoadedPolicy, observation_size: int, num_outputs: int) -> Policy:

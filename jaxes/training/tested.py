@@ -119,7 +119,7 @@ def _pooled(tests: Sequence[Tests]) -> dict[str, Any]:
     return {
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),
-        "return_ci95": half_interval(returns),
+        "return_ci95": _half_interval(tests),
         "return_min": float(returns.min()),
         "return_median": float(np.median(returns)),
         "return_max": float(returns.max()),
@@ -129,6 +129,14 @@ def _pooled(tests: Sequence[Tests]) -> dict[str, Any]:
         "num_test_diverged": count - sum(int(_is_sound(each).sum()) for each in tests),
         "num_test_truncated": sum(int(np.sum(each.truncated)) for each in tests),
     }
+
+
+def _half_interval(tests: Sequence[Tests]) -> float:
+    """Of the mean over all: by the spread within each, since what differs between tasks is no
+    error of sampling."""
+    parts = [_sound([(each, each.returns)]) for each in tests]
+    count = sum(part.size for part in parts)
+    return math.hypot(*(half_interval(part) * part.size / count for part in parts))
 
 
 def _measures_of(tests: Sequence[Tests]) -> dict[str, float]:
