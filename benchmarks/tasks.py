@@ -224,7 +224,7 @@ def generalization_rows(seeds: int) -> Rows:
 # brax's own ES.
 
 
-def masses_and_gravity(system: Any, keys: jax.Array) -> tuple[Any, Any]:
+def masses_and_gravity(system: Any, rng: jax.Array) -> tuple[Any, Any]:
     """`MASSES` in the form that brax's trainers take."""
 
     @jax.vmap
@@ -232,7 +232,7 @@ def masses_and_gravity(system: Any, keys: jax.Array) -> tuple[Any, Any]:
         drawn = MASSES(key, system)
         return drawn.link.inertia.mass, drawn.gravity
 
-    changed = dict(zip(("link.inertia.mass", "gravity"), draw(keys), strict=True))
+    changed = dict(zip(("link.inertia.mass", "gravity"), draw(rng), strict=True))
     axes = jax.tree.map(lambda _: None, system).tree_replace(dict.fromkeys(changed, 0))
     return system.tree_replace(changed), axes
 
@@ -285,9 +285,7 @@ def systems_of_slots() -> Row:
 
         environment = envs.get_environment("inverted_pendulum", backend="spring")
         draws = functools.partial(masses_and_gravity, rng=jax.random.split(jax.random.key(0), 8))
-        wrapped = DomainRandomizationVmapWrapper(
-            environment, lambda system: draws.func(system, draws.keywords["rng"])
-        )
+        wrapped = DomainRandomizationVmapWrapper(environment, draws)
     masses = np.asarray(wrapped._sys_v.link.inertia.mass)
     wrapped.reset(jax.random.split(jax.random.key(1), 8))
     after = np.asarray(wrapped._sys_v.link.inertia.mass)

@@ -26,6 +26,7 @@ from jaxes.environments.base import (
 )
 from jaxes.environments.randomize import Range
 from jaxes.hparams import paths
+from jaxes.specs import spec_of, with_spec
 
 Condition = Literal["none", "one_hot", "parameters"]
 Kind = Literal["base", "randomized", "held_out"]
@@ -61,7 +62,8 @@ class Task(NamedTuple):
             drawn = environment.randomize or environment.test_randomize
             allowed = "one that is randomized after its functions are replaced, not before"
             check("environment", environment.name, drawn is None, allowed)
-            environment = environment._replace(with_system=None)
+            alone = environment._replace(with_system=None)
+            environment = with_spec(alone, spec_of(environment))
         return cls(name, tidied(environment), size, num_episodes)
 
     @property

@@ -85,12 +85,11 @@ def problem_of(
     """
     episodes = policy.about["episodes"]
     check("policy", episodes, episodes is not None, "of a policy search, whose episodes are known")
-    lengths = {name: episodes[name] for name in ("episode_length", "num_test_episodes")}
     make = partial(_switched, policy)
     if isinstance(environment, Environment):
-        return policy_search(environment, make, normalize_observations=False, **lengths)
+        return policy_search(environment, make, normalize_observations=False, **episodes)
     told = {name: policy.about["tasks"][name] for name in ("condition", "pad")}
-    return many(environment, make, normalize_observations=False, **told, **lengths)
+    return many(environment, make, normalize_observations=False, **told, **episodes)
 
 
 def _switched(policy: LoadedPolicy, observation_size: int, num_outputs: int) -> Policy:
