@@ -267,6 +267,7 @@ def peer_trained(seed: int, episodes: int, steps: int) -> tuple[Policy, Any]:
             environment.action_size,
             preprocess_observations_fn=running_statistics.normalize,
         )
+        params = jax.device_get(params)  # which its trainer has spread over devices
         acts = networks.make_inference_fn(made)(params, deterministic=True)
     policy = Policy(
         init=lambda key: jnp.zeros(1),

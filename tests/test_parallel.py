@@ -21,6 +21,7 @@ import jaxes
 from jaxes import parallel
 from jaxes.problems import functions
 from jaxes.environments import Environment
+from jaxes.rollouts.episodes import Origin
 from jaxes.rollouts.lanes import Jobs
 from jaxes.rollouts.width import Width
 from adapters import Context, rollout
