@@ -1,14 +1,12 @@
 """Devices: what each does, and that their number changes nothing."""
 
-import json
 import math
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from apart import said_by
 
 import jaxes
 from jaxes import parallel
@@ -97,15 +95,7 @@ print(json.dumps(results))
 @pytest.fixture(scope="module")
 def results():
     """What the script says, by number of devices."""
-
-    def run(count):
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(count)], capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return {count: run(count) for count in (1, 3)}
+    return {count: said_by(SCRIPT, count) for count in (1, 3)}
 
 
 @pytest.mark.parametrize("what", ["policy", "function", "walk", "sum"])

@@ -1,14 +1,11 @@
 """Trials side by side are the runs that they would be alone."""
 
-import json
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from adapters import make_update_step
+from apart import ran, said_by
 
 import jaxes
 from jaxes.core import IDLE, TEST, TRAIN
@@ -74,10 +71,7 @@ print(json.dumps(differ))
 
 @pytest.mark.parametrize(("count", "strategy"), [(1, "openai_es"), (2, "cma_es")])
 def test_a_trial_has_the_bits_of_its_run_alone(count, strategy):
-    command = [sys.executable, "-c", SCRIPT, str(count), strategy]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == []
+    assert said_by(SCRIPT, count, strategy) == []
 
 
 MANY = """
@@ -98,9 +92,7 @@ for name, sampling in [("cma_es", "independent"), ("xnes", "independent"), ("cem
 
 def test_many_batched_searches_end_on_two_devices():
     """Batched LAPACK waits for ever where XLA has but one thread a device."""
-    command = [sys.executable, "-c", MANY]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    ran(MANY)
 
 
 @pytest.fixture(scope="module")

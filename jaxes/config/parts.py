@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, create_model
@@ -19,20 +19,26 @@ OWNERS = {"population_size": "strategy", "env_name": "environment", "tasks": "en
 SECTIONS = ("environment", "policy")  # which are objects to the factories that get them
 
 
-def environment_section(data: dict[str, Any]) -> type[Section]:
-    """The model of the section `environment`."""
-    names = {name: name for name in environments.names()}
-    return section_of(environments.find(name_of(data, "environment", names)), name=(str, ...))
+def environment_section(
+    data: dict[str, Any], section: str = "environment", where: str = "", **extra: Any
+) -> type[Section]:
+    """The model of a section that is an environment, which stands in the section `where`; `extra`
+    fields are beside those of its factory."""
+    factory = environments.find(name_of(data, section, environments.names(), where))
+    return section_of(factory, name=(str, ...), **extra)
 
 
-def make_environment(section: Any) -> Environment:
-    """The environment of a valid section.
+def make_environment(
+    section: Any, where: str = "environment", omit: Collection[str] = ()
+) -> Environment:
+    """The environment of a valid section, which messages call `where`, without these fields.
 
     Raises:
       ConfigError: its factory refuses a value.
     """
-    with in_section("environment"):
-        return environments.find(section.name)(**arguments(section))
+    given = {name: value for name, value in arguments(section).items() if name not in omit}
+    with in_section(where):
+        return environments.find(section.name)(**given)
 
 
 def strategy_section(data: dict[str, Any], where: str = "") -> type[Section]:
@@ -76,7 +82,7 @@ def named_section(
     return section_of(factories[name_of(data, section, factories, where)], omit, name=(str, ...))
 
 
-def name_of(data: dict[str, Any], section: str, allowed: Mapping[str, Any], where: str = "") -> str:
+def name_of(data: dict[str, Any], section: str, allowed: Collection[str], where: str = "") -> str:
     """The field `name` of a section, which stands in the section `where`.
 
     Raises:

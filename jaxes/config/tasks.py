@@ -20,9 +20,8 @@ RANDOMIZED: dict[str, Any] = {"randomize": OPTIONAL, "test_randomize": OPTIONAL}
 
 def environments_section(data: dict[str, Any]) -> type[Section]:
     """The model of the section `environment`."""
-    names = {name: name for name in (*environments.names(), MANY)}
-    if parts.name_of(data, "environment", names) != MANY:
-        return _one(data, "environment")
+    if parts.name_of(data, "environment", [*environments.names(), MANY]) != MANY:
+        return parts.environment_section(data, **RANDOMIZED)
     tasks = data["environment"].get("tasks")
     if not isinstance(tasks, dict) or not tasks:
         got = f", got {tasks!r}" if "tasks" in data["environment"] else ""
@@ -33,7 +32,8 @@ def environments_section(data: dict[str, Any]) -> type[Section]:
                 f"environment.tasks: {name!r} is no name that a config has for a task"
             )
     models: dict[str, Any] = {
-        str(name): (_one(tasks, name, "environment.tasks."), ...) for name in tasks
+        str(name): (parts.environment_section(tasks, name, "environment.tasks.", **RANDOMIZED), ...)
+        for name in tasks
     }
     of_tasks = create_model("tasks", __base__=Section, **models)
     return create_model(MANY, __base__=Section, name=(str, ...), tasks=(of_tasks, ...))
@@ -67,16 +67,7 @@ def environments_of(spec: Mapping[str, Any]) -> Environment | dict[str, Environm
     return make_environments(validate(model, data["environment"], where="environment."))
 
 
-def _one(data: dict[str, Any], name: str, where: str = "") -> type[Section]:
-    known = {known: known for known in environments.names()}
-    factory = environments.find(parts.name_of(data, name, known, where))
-    return section_of(factory, name=(str, ...), **RANDOMIZED)
-
-
 def _make(section: Any, where: str) -> Environment:
-    given = parts.arguments(section)
-    drawn = {field: given.pop(field) for field in RANDOMIZED}
-    with parts.in_section(where):
-        environment = environments.find(section.name)(**given)
+    environment = parts.make_environment(section, where, omit=RANDOMIZED)
     with parts.in_section(where, environment.name):
-        return randomized(environment, **drawn)
+        return randomized(environment, **{field: getattr(section, field) for field in RANDOMIZED})

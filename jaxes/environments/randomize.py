@@ -194,8 +194,8 @@ def _one(
     name = path.rsplit(".", 1)[-1] if name is None else name
     check(f"{field}name", name, isinstance(name, str) and "." not in name, "a name without dots")
     check(f"{field}shared", shared, isinstance(shared, bool), "a bool")
-    check_range(field or f"{name}.", Range(low, high) if kind == "uniform" else Factors(low, high))
     bounds = Range(low, high) if kind == "uniform" else Factors(low, high)
+    check_range(field or f"{name}.", bounds)
     return Randomizer(((name, Change(kind, path, bounds, shared)),))
 
 

@@ -127,8 +127,7 @@ def policy_search(
     task = Task.of(environment, num_episodes)
     if (randomizer := task.environment.randomize) is not None:
         hparams = hparams._replace(randomize=randomizer.ranges)
-    problem = search_in([task], policy, settings, hparams, aggregate=chosen)
-    return problem._replace(tasks=None)
+    return search_in([task], policy, settings, hparams, aggregate=chosen)
 
 
 def search_in(
@@ -141,7 +140,8 @@ def search_in(
     condition: Condition = "none",
     pad: bool = False,
 ) -> Problem:
-    """The policy search that is judged in these tasks; see `many` for the arguments.
+    """The policy search that is judged in these tasks, or in one without a name; see `many` for the
+    arguments.
 
     Raises:
       ValueError: a value outside its range, a policy that fails, tasks that do not go together.
@@ -182,15 +182,15 @@ def search_in(
             generation=jnp.zeros((), jnp.int32) if has_ramp(hparams) else None,
         )
 
-    counts = {task.name: task.num_episodes for task in tasks}
-    num_episodes: Any = counts.get("", counts)
+    named = {task.name: task.num_episodes for task in tasks if task.name}
+    num_episodes = named or tasks[0].num_episodes
     return Problem(
         init=init,
         evaluate=vmapped_into_one_queue(judge.evaluate),
         initial_mean=lambda key: ravel_pytree(network.init(key))[0],
         hparams=defaults,
         environment=first,
-        tasks=environments,
+        tasks=environments if named else None,
         policy=judge.policy,
         episodes=Episodes(settings.episode_length, num_episodes, settings.num_test_episodes),
     )

@@ -10,7 +10,7 @@ from jax import Array
 
 from jaxes.problems.numbering import Numbering
 from jaxes.problems.state import HParams, ranges_of
-from jaxes.problems.tasks import Kind, Physics, Task
+from jaxes.problems.tasks import Physics, Task
 from jaxes.rollouts.episodes import Origin
 
 
@@ -19,7 +19,7 @@ class Block(NamedTuple):
 
     place: int
     task: Task
-    kind: Kind
+    kind: str
     num_episodes: int
 
     @property

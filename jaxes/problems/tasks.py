@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from jaxes.checks import check, kinds
+from jaxes.core import DRAWN
 from jaxes.environments.base import (
     Environment,
     EnvState,
@@ -29,7 +30,6 @@ from jaxes.hparams import paths
 from jaxes.specs import spec_of, with_spec
 
 Condition = Literal["none", "one_hot", "parameters"]
-Kind = Literal["base", "randomized", "held_out"]
 SYSTEM = 2**32 - 1  # of an episode's key: what its system is drawn from, and nothing else
 
 
@@ -67,11 +67,10 @@ class Task(NamedTuple):
         return cls(name, tidied(environment), size, num_episodes)
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
-        """Of its tests."""
+    def kinds(self) -> tuple[str, ...]:
+        """Of its tests: `base`, and of `jaxes.core.DRAWN` those that it has."""
         given = self.environment.randomize, self.environment.test_randomize
-        drawn: tuple[Kind, ...] = ("randomized", "held_out")
-        return ("base", *(kind for kind, one in zip(drawn, given, strict=True) if one is not None))
+        return ("base", *(kind for kind, one in zip(DRAWN, given, strict=True) if one is not None))
 
 
 class System(NamedTuple):
@@ -127,7 +126,7 @@ class Physics:
         return aligned(task.environment, task.observation_size, self.sizes, told)
 
     def draw(
-        self, kind: Kind, place: int, task: Task, ranges: Mapping[str, Range] | None, key: Array
+        self, kind: str, place: int, task: Task, ranges: Mapping[str, Range] | None, key: Array
     ) -> System:
         """The system of a task's episode of this key."""
         environment = task.environment

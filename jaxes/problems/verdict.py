@@ -11,7 +11,7 @@ from jax import Array
 from jaxes.core import Evaluation, Tests
 from jaxes.problems.aggregates import Aggregate
 from jaxes.problems.observations import merge
-from jaxes.problems.queues import Queue
+from jaxes.problems.queues import Block, Queue
 from jaxes.problems.state import HParams, State
 from jaxes.problems.tasks import Task
 from jaxes.rollouts.episodes import Episode
@@ -67,11 +67,10 @@ class Verdict:
             of_training = episodes._replace(measures={}), moments
             return jax.tree.map(lambda x: x[:count].reshape(*shape, *x.shape[1:]), of_training)
 
-        tables = [
-            of_queue(*each) for each in zip(self.queues, *zip(*played, strict=True), strict=True)
-        ]
+        tables = [of_queue(queue, *left) for queue, left in zip(self.queues, played, strict=True)]
         whole = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *tables)
-        order = self.order
+        places = [block.place for block in self._blocks]
+        order = sorted(range(len(places)), key=places.__getitem__)
         return whole if order == sorted(order) else jax.tree.map(lambda x: x[:, order], whole)
 
     def tests(self, size: int, played: list[tuple[Episode, Any]]) -> Tests | dict[str, Tests]:
@@ -116,22 +115,15 @@ class Verdict:
         return told | {"return/worst_task": least, "return/task_spread": most - least}
 
     @property
-    def order(self) -> list[int]:
-        """Of the columns, as they stand queue by queue, those of the table."""
-        places = [
-            block.place
-            for queue in self.queues
-            for block in queue.train
-            for _ in range(block.num_episodes)
-        ]
-        return sorted(range(len(places)), key=places.__getitem__)
-
-    @property
     def columns(self) -> list[Task]:
         """The task of each episode that a member plays, in the order of `table`."""
+        return [block.task for block in sorted(self._blocks, key=lambda block: block.place)]
+
+    @property
+    def _blocks(self) -> list[Block]:
+        """That of each episode that a member plays, queue by queue."""
         blocks = [block for queue in self.queues for block in queue.train]
-        tasks = [block.task for block in blocks for _ in range(block.num_episodes)]
-        return [tasks[place] for place in self.order]
+        return [block for block in blocks for _ in range(block.num_episodes)]
 
 
 def _after(state: State, train: Episode, moments: Any) -> State:

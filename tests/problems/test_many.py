@@ -1,15 +1,12 @@
 """One policy in many tasks, and in systems that are drawn: each number by an episode played by
 hand."""
 
-import json
-import subprocess
-import sys
-
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from apart import said_by
 from jax.extend.core import jaxprs_in_params
 from sweep_runs import rows_of
 from winds import (
@@ -507,15 +504,7 @@ print(json.dumps(results))
 @pytest.fixture(scope="module")
 def results():
     """What the script says, by number of devices."""
-
-    def run(count):
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(count)], capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return {count: run(count) for count in (1, 2, 4)}
+    return {count: said_by(SCRIPT, count) for count in (1, 2, 4)}
 
 
 @pytest.mark.slow
