@@ -25,10 +25,12 @@ from jaxes.core import (
     make_update_step,
     run,
 )
+from jaxes.devices import guard_reductions, use_cpu_devices
 from jaxes.environments import Environment
+from jaxes.hosts.join import use_hosts
 from jaxes.hparams import Ramp
 from jaxes.optimize import SearchResult, Termination, maximize, minimize
-from jaxes.parallel import guard_reductions, make_mesh, use_cpu_devices
+from jaxes.parallel import make_mesh
 from jaxes.planning import control
 from jaxes.policy_directory import LoadedPolicy, load_policy
 from jaxes.report.render import render
@@ -102,6 +104,7 @@ __all__ = [
     "tetris",
     "train",
     "use_cpu_devices",
+    "use_hosts",
     "weights",
     "xnes",
 ]

@@ -32,7 +32,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from jaxes import parallel
+from jaxes import devices, parallel
 from jaxes.checks import check, check_count, failing, is_array, is_number, kinds, show
 from jaxes.hparams import paths
 
@@ -228,7 +228,7 @@ def init(
         known = is_number(leaf) or is_array(leaf, jax.dtypes.prng_key)
         check("problem.init", show(problem_state), known, "a function to arrays of numbers or keys")
     check_fits(hparams, mean.dtype)
-    parallel.check_memory(jax.eval_shape(strategy.init, mean, hparams.strategy), mean.size)
+    devices.check_memory(jax.eval_shape(strategy.init, mean, hparams.strategy), mean.size)
     state = TrainState(
         generation=jnp.zeros((), jnp.int32),
         strategy=strategy.init(mean, hparams.strategy),

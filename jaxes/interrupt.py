@@ -22,9 +22,17 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
-        self.requested = False
-        self._kind = KeyboardInterrupt
+        self.heard = 0  # the signal; 0 for none
         self._previous: dict[int, Any] = {}
+
+    @property
+    def asked(self) -> int:
+        """The signal that is obeyed: the one heard here."""
+        return self.heard
+
+    @property
+    def requested(self) -> bool:
+        return self.asked != 0
 
     def arm(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -32,17 +40,16 @@ class Interrupt:
                 self._previous[signum] = signal.signal(signum, self._request)
 
     def _request(self, signum: int, frame: Any) -> None:
-        self._kind = Terminated if signum == signal.SIGTERM else KeyboardInterrupt
-        if self.requested:
-            raise self._kind("stopped at once")
-        self.requested = True
+        if self.heard:
+            raise _kind_of(signum)("stopped at once")
+        self.heard = signum
         with contextlib.suppress(OSError):
             # Not through sys.stderr, whose own write may be what is interrupted.
             os.write(2, b"\nstopping after this chunk; once more to stop at once\n")
 
     def stop(self, message: str) -> NoReturn:
         """Raises what was asked for: KeyboardInterrupt, or Terminated."""
-        raise self._kind(message)
+        raise _kind_of(self.asked)(message)
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +57,10 @@ class Interrupt:
     def __exit__(self, *_: Any) -> None:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
+
+
+def _kind_of(signum: int) -> type[KeyboardInterrupt]:
+    return Terminated if signum == signal.SIGTERM else KeyboardInterrupt
 
 
 def answer(returned: Any) -> bool:

@@ -1,176 +1,53 @@
-"""Devices: one a core on CPU, a mesh over all of them, and what they tell each other.
+"""The mesh of all devices, and what they tell each other.
 
 An update step is the same program on every device. All hold the same state and repeat the same
 small update; only episodes and chunks of members are divided, and only their results are exchanged.
-Their number does not change a bit of a run: XLA is kept from what makes bits depend on shapes.
+
+The mesh has two axes. Along `member` lie the devices of one process, a host: they share memory,
+and divide its work as they come to it. Along `host` lie processes, joined by a network: each has a
+fixed share of the jobs, known to all, and they exchange once a generation what jobs came to, and
+integer sums; each device of a host sends a part of that. So what crosses the network depends on the
+number of jobs, not on that of parameters, and no bit of a run depends on the mesh.
 """
 
-import contextlib
 import functools
-import math
-import os
-import platform
-import re
-import resource
-import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
-import jaxlib.version
 import numpy as np
 from jax import Array
-from jax._src import (
-    xla_bridge,  # the only one that says whether JAX has started, without starting it
-)
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxes.checks import check_count
+from jaxes.checks import check_count, is_key
+from jaxes.hosts import world
 
-AXIS = "member"  # of the mesh: along it, members of the population are divided
+HOST, MEMBER = "host", "member"  # the axes of the mesh
 T = TypeVar("T")
-
-# Sums and greatest values of 4,096 terms or more are computed by a library: in another order, and
-# wrongly. Empty, this flag of XLA turns it off.
-REDUCTIONS_FLAG = "xla_cpu_experimental_ynn_fusion_type"
-# The jaxlib releases that know the flag (on an unknown one XLA ends the process), and what was seen
-# without it: `tests/test_reductions.py`.
-WRONG_REDUCTIONS = {
-    (0, 10): "0.10.2: jnp.max overlooks a NaN; sums of vmapped products are off by a percent",
-    (0, 11): "0.11.2: jnp.max overlooks a NaN",
-    (0, 12): "0.12.0.1: jnp.max overlooks a NaN",
-}
-
-CPU_FLAGS = {
-    # A device waits for the one with the longest episodes; XLA would end the process after 40 s.
-    "xla_cpu_collective_call_terminate_timeout_seconds": "1000000",
-    REDUCTIONS_FLAG: "",
-}
-if platform.machine() in ("x86_64", "AMD64"):
-    # Instructions without a fused multiply-add, because where the compiler fuses depends on shapes.
-    # It costs physics a tenth of its speed.
-    CPU_FLAGS["xla_cpu_max_isa"] = "AVX"
-if jax.__version_info__ < (0, 11):
-    # The older code generator: a fifth faster on physics, and twice as fast to compile.
-    CPU_FLAGS["xla_cpu_use_fusion_emitters"] = "false"
-
-
-# Loops over at most so many bytes become one kernel, which is twice as fast for a planner as one
-# for each operation; XLA's own bound is 1,024.
-SMALL_LOOPS = {
-    "xla_backend_extra_options": "xla_cpu_small_while_loop_byte_threshold=100000",
-}
-
-
-def guard_reductions() -> None:
-    """Keeps XLA's CPU backend from wrong sums, where this jaxlib has them; called by the import.
-
-    Appends one flag to XLA_FLAGS, unless it is there; warns where JAX has started already.
-    """
-    given = os.environ.get("XLA_FLAGS", "")
-    if REDUCTIONS_FLAG in given or jaxlib.version.__version_info__[:2] not in WRONG_REDUCTIONS:
-        return
-    if not xla_bridge.backends_are_initialized():
-        os.environ["XLA_FLAGS"] = f"{given} --{REDUCTIONS_FLAG}=".strip()
-    elif jax.default_backend() == "cpu":
-        warnings.warn(
-            f"jaxlib {jaxlib.version.__version__} computes some sums and maxima wrongly on CPU, "
-            "and JAX has started already: import jaxes before it does, or set "
-            f"XLA_FLAGS=--{REDUCTIONS_FLAG}=",
-            stacklevel=3,
-        )
-
-
-def use_cpu_devices(n: int | None = None, small_loops: bool = False) -> int:
-    """Makes JAX run on `n` CPU devices; by default one for each core of this process.
-
-    One device uses about one core, whatever the size of its arrays, because a physics step is a
-    chain of small operations. XLA gets the flags that make the last bits independent of `n` and
-    physics fast (`CPU_FLAGS`), but for those that XLA_FLAGS names already. The command line calls
-    this; from Python call it before JAX does anything else.
-
-    Args:
-      n: how many.
-      small_loops: compiles loops over little data as one kernel. Planning is twice as fast then,
-        and `jaxes plan` asks for it; the bits of training depend on `n` with it.
-
-    Returns:
-      n.
-
-    Raises:
-      ValueError: `n` is not a number of at least 1.
-      RuntimeError: JAX has started already, with another number of devices.
-
-    Example:
-      >>> jaxes.use_cpu_devices()
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    n = cores or 1 if n is None else n
-    check_count("n", n)
-    given = os.environ.get("XLA_FLAGS", "")
-    wanted = CPU_FLAGS | (SMALL_LOOPS if small_loops else {})
-    flags = [f"--{name}={value}" for name, value in wanted.items() if name not in given]
-    os.environ["XLA_FLAGS"] = " ".join([given, *flags]).strip()
-    try:
-        jax.config.update("jax_num_cpu_devices", n)
-    except RuntimeError as error:
-        if len(jax.devices("cpu")) != n:
-            raise RuntimeError(
-                f"use_cpu_devices({n}) must be called before JAX does anything else: it runs "
-                f"already, on {len(jax.devices('cpu'))} CPU devices"
-            ) from error
-    return n
 
 
 def make_mesh(devices: int | Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh along the axis `member`, of these devices or so many local ones; by default of all.
+    """A mesh `[hosts, devices of each]` of these devices, or of so many of this process; by default
+    of all of this process, or of all processes that `jaxes.use_hosts` has joined.
 
     Raises:
-      ValueError: there are not so many.
+      ValueError: there are not so many, or processes have different numbers of them.
     """
     local = jax.local_devices()
     if isinstance(devices, int):
         check_count("devices", devices, maximum=len(local))
         devices = local[:devices]
-    return Mesh(np.array(local if devices is None else devices), (AXIS,))
-
-
-def free_bytes() -> int:
-    """Of the memory that devices have: a GPU's own, or the machine's, or the container's."""
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with contextlib.suppress(OSError):
-        available = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
-        free = int(available[1]) * 1024 if available else free
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        with contextlib.suppress(OSError):
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            free = min(free, limit - pages * resource.getpagesize())
-    with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit: `max`
-        container = Path("/sys/fs/cgroup")
-        limit = int((container / "memory.max").read_text())
-        used = int((container / "memory.current").read_text())
-        # Files that were read lie there as long as nobody needs the room.
-        files = re.search(r"inactive_file (\d+)", (container / "memory.stat").read_text())
-        free = min(free, limit - used + (int(files[1]) if files else 0))
-    return free
-
-
-def check_memory(state: Any, dim: int) -> None:
-    """Raises a ValueError if a strategy's state and what updates it cannot fit into the memory."""
-    leaves = jax.tree.leaves(state)
-    needed = 3 * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-    if needed > (free := free_bytes()):
-        raise ValueError(
-            f"strategy must be one whose memory is there: at {dim:,} parameters this one needs "
-            f"about {needed / 1e9:.1f} GB of the {free / 1e9:.1f} that are free; jaxes.sep_cma_es "
-            "and jaxes.lm_ma_es need a few times the parameters"
-        )
+    elif devices is None:
+        devices = jax.devices() if world.joined() else local
+    rows: dict[int, list[jax.Device]] = {}
+    for device in cast(Sequence[jax.Device], devices):
+        rows.setdefault(device.process_index, []).append(device)
+    sizes = {process: len(row) for process, row in sorted(rows.items())}
+    if len(set(sizes.values())) > 1:
+        said = ", ".join(f"process {process} has {size}" for process, size in sizes.items())
+        raise ValueError(f"devices must be as many in each process: {said}")
+    return Mesh(np.array([rows[process] for process in sizes]), (HOST, MEMBER))
 
 
 def replicated(fn: Callable[..., T], mesh: Mesh | None = None) -> Callable[..., T]:
@@ -190,8 +67,8 @@ def divided(fn: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:
         share = jax.shard_map(
             lambda shared, rows: jax.lax.map(functools.partial(fn, shared), rows),
             mesh=mesh,
-            in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
-            out_specs=PartitionSpec(AXIS),
+            in_specs=(PartitionSpec(), PartitionSpec(MEMBER)),
+            out_specs=PartitionSpec(MEMBER),
             check_vma=False,
         )
         return share(shared, rows)
@@ -202,7 +79,7 @@ def divided(fn: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:
         count = mesh.devices.size
         whole = -(-size // count) * count  # the last row again, where a device has none left
         rows = jax.tree.map(lambda leaf: leaf[jnp.minimum(jnp.arange(whole), size - 1)], rows)
-        rows = jax.device_put(rows, NamedSharding(mesh, PartitionSpec(AXIS)))
+        rows = jax.device_put(rows, NamedSharding(mesh, PartitionSpec(MEMBER)))
         results = program(mesh, place(shared, mesh), rows)
         if count == 1:
             return results
@@ -214,32 +91,103 @@ def divided(fn: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:
 
 
 def place(tree: T, mesh: Mesh | None = None) -> T:
-    """A copy of the tree on every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh or make_mesh(), PartitionSpec()))
+    """A copy of the tree on every device of the mesh. All processes of the mesh must call it, with
+    the same tree."""
+    sharding = NamedSharding(mesh or make_mesh(), PartitionSpec())
+    return jax.tree.map(lambda leaf: place_as(leaf, sharding), tree)
+
+
+def place_as(leaf: Any, sharding: Any) -> Array:
+    """The array with this sharding, which may be of devices of other processes as well."""
+    if sharding.is_fully_addressable or isinstance(leaf, jax.core.Tracer):
+        return jax.device_put(leaf, sharding)
+    if is_key(leaf):
+        numbers = place_as(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(leaf))
+    data = np.asarray(leaf)
+    return jax.make_array_from_callback(data.shape, sharding, lambda index: data[index])
+
+
+def local(tree: T) -> T:
+    """What is on all devices, on the first one of this process: who looks at it then waits for no
+    other process."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree) if world.joined() else tree
 
 
 # Inside a replicated function; outside of one there is a single device.
 
 
 def num_devices() -> int:
+    """Of this host."""
+    return _axis_size(MEMBER)
+
+
+def num_hosts() -> int:
+    return _axis_size(HOST)
+
+
+def _axis_size(axis: str) -> int:
     try:
-        return jax.lax.axis_size(AXIS)
+        return jax.lax.axis_size(axis)
     except NameError:
         return 1
 
 
 def device_index() -> Array | int:
-    return jax.lax.axis_index(AXIS) if num_devices() > 1 else 0
+    """Among those of this host."""
+    return jax.lax.axis_index(MEMBER) if num_devices() > 1 else 0
+
+
+def host_index() -> Array | int:
+    return jax.lax.axis_index(HOST) if num_hosts() > 1 else 0
+
+
+def host_sum(tree: Any) -> Any:
+    """The sum over the devices of this host."""
+    return jax.lax.psum(tree, MEMBER) if num_devices() > 1 else tree
 
 
 def all_sum(tree: Any) -> Any:
-    """The sum over devices."""
-    return jax.lax.psum(tree, AXIS) if num_devices() > 1 else tree
+    """The sum over all devices of all hosts. Of hosts, only integers add up in any order."""
+    return jax.tree.map(sum_over_hosts, host_sum(tree))
 
 
 def all_max(tree: Any) -> Any:
-    """The greatest over devices."""
-    return jax.lax.pmax(tree, AXIS) if num_devices() > 1 else tree
+    """The greatest over all devices of all hosts."""
+    here = jax.lax.pmax(tree, MEMBER) if num_devices() > 1 else tree
+    if num_hosts() == 1:
+        return here
+    return jax.tree.map(functools.partial(_across_hosts, lambda x: jax.lax.pmax(x, HOST)), here)
+
+
+def sum_over_hosts(x: Array) -> Array:
+    """Of what is the same on all devices of a host."""
+    if num_hosts() == 1:
+        return x
+    return _across_hosts(lambda x: jax.lax.psum(x, HOST), x)
+
+
+def gather_over_hosts(x: Array) -> Array:
+    """Of what is the same on all devices of a host: `[hosts, ...]`."""
+    if num_hosts() == 1:
+        return x[None]
+    return _across_hosts(lambda x: jax.lax.all_gather(x, HOST), x)
+
+
+def _across_hosts(exchange: Callable[[Array], Array], x: Array) -> Array:
+    """What `exchange` makes of x along the hosts, `[..., n]` of `[n]`, where x is the same on all
+    devices of a host: each of them exchanges a part of it, so that nothing is sent twice."""
+    flat, count = x.reshape(-1), num_devices()
+    if flat.size < count or count == 1:
+        result = exchange(flat)
+    else:
+        size = -(-flat.size // count)
+        padded = jnp.pad(flat, (0, size * count - flat.size))
+        part = jax.lax.dynamic_slice_in_dim(padded, device_index() * size, size)
+        parts = exchange(part)
+        result = jax.lax.all_gather(parts, MEMBER, axis=parts.ndim - 1, tiled=True)
+    result = result[..., : flat.size]
+    return result.reshape(*result.shape[:-1], *x.shape)
 
 
 def exact_sum(x: Array) -> Array:
@@ -287,21 +235,111 @@ def _power_of_two(exponent: Array) -> Array:
     return jax.lax.bitcast_convert_type((exponent + 127) << 23, jnp.float32)
 
 
-def collect(tree: Any) -> Any:
-    """All rows of a tree, each of which is zero on all devices but one: the sum is exact."""
-    flags = jax.tree.map(lambda leaf: leaf.dtype == bool, tree)
-    numbers = jax.tree.map(lambda leaf, flag: leaf.astype(jnp.int32) if flag else leaf, tree, flags)
-    return jax.tree.map(lambda leaf, flag: leaf > 0 if flag else leaf, all_sum(numbers), flags)
+class _Seats(NamedTuple):
+    """Where jobs [J] are at home: pairs of pending ones are dealt out to hosts like cards.
+
+    Attributes:
+      host: int32 [J], whose each is.
+      place: int32 [J], its place among those of its host, below `size`.
+      size: how many a host can have.
+    """
+
+    host: Array
+    place: Array
+    size: int
+
+
+def _seats(pending: Array) -> _Seats:
+    count = num_hosts()
+    order = jnp.cumsum(pending, dtype=jnp.int32) - 1
+    pair = order // 2
+    pairs = (pending.size + 1) // 2
+    size = 2 * -(-pairs // count)
+    return _Seats(pair % count, pair // count * 2 + order % 2, size)
+
+
+def share_of_host(pending: Array) -> Array:
+    """This host's share of the jobs that are pending: bool `[J]` on all devices -> bool `[J]`."""
+    return pending & (_seats(pending).host == host_index()) if num_hosts() > 1 else pending
 
 
 def divide(pending: Array) -> Array:
-    """This device's share of the jobs that are pending: bool `[J]` on all devices -> bool `[J]`.
+    """This device's share of its host's jobs that are pending: bool `[J]` on all devices of the
+    host -> bool `[J]`.
 
     They are dealt out like cards, two at a time: a device that begins both members of an antithetic
     pair draws their noise once. Shares differ by two at most.
     """
     order = jnp.cumsum(pending, dtype=jnp.int32) - 1
     return pending & (order // 2 % num_devices() == device_index())
+
+
+def collect(tree: Any, pending: Array) -> Any:
+    """What all jobs left, `[J]` in each leaf, of which each device has the rows of the jobs that it
+    ran, and zeros elsewhere; on all devices the same.
+
+    Rows are exchanged as words of 32 bits, and across hosts each host sends those of its share.
+
+    Args:
+      tree: numbers or flags.
+      pending: bool [J], as `share_of_host` was given it; the same on all devices.
+    """
+    if num_devices() == num_hosts() == 1:
+        return tree
+    words = host_sum(_as_words(tree))  # zero on all devices but one, so that it is exact
+    if num_hosts() > 1:
+        seats = _seats(pending)
+        mine = pending & (seats.host == host_index())
+        own = jnp.zeros((seats.size, words.shape[1]), words.dtype)
+        own = own.at[jnp.where(mine, seats.place, seats.size)].set(words, mode="drop")
+        gathered = gather_over_hosts(own)
+
+        def in_order() -> Array:
+            rows = gathered.at[seats.host, seats.place].get(mode="clip")
+            return jnp.where(pending[:, None], rows, 0)
+
+        # In a branch, or XLA fuses it with sums over jobs, which then are taken in another order.
+        words = jax.lax.cond(jnp.any(pending), in_order, lambda: jnp.zeros_like(words))
+    return _from_words(words, tree)
+
+
+def collect_tested(tree: Any, tested: Array) -> Any:
+    """`collect` of other rows, where `tested` is true, and zeros where it is not: of rows of which
+    nobody knows whose they are, so that twice the words are exchanged.
+
+    Args:
+      tested: bool [], the same on all devices.
+    """
+    if num_devices() == num_hosts() == 1 or not jax.tree.leaves(tree):
+        return tree
+    words = _as_words(tree)
+    return _from_words(jax.lax.cond(tested, all_sum, jnp.zeros_like, words), tree)
+
+
+def _as_words(tree: Any) -> Array:
+    """Leaves `[J, ...]` as `[J, W]` of int32."""
+
+    def words(leaf: Array) -> Array:
+        if leaf.dtype.itemsize < 4:
+            leaf = leaf.astype(jnp.int32)
+        return jax.lax.bitcast_convert_type(leaf, jnp.int32).reshape(leaf.shape[0], -1)
+
+    return jnp.concatenate([words(leaf) for leaf in jax.tree.leaves(tree)], axis=1)
+
+
+def _from_words(words: Array, like: Any) -> Any:
+    leaves, structure = jax.tree.flatten(like)
+    found, begin = [], 0
+    for leaf in leaves:
+        each = max(leaf.dtype.itemsize // 4, 1)
+        width = leaf.size // leaf.shape[0] * each
+        part = words[:, begin : begin + width].reshape(*leaf.shape, *((each,) if each > 1 else ()))
+        begin += width
+        small = leaf.dtype.itemsize < 4
+        found.append(
+            part.astype(leaf.dtype) if small else jax.lax.bitcast_convert_type(part, leaf.dtype)
+        )
+    return jax.tree.unflatten(structure, found)
 
 
 def one_by_one(fn: Callable[..., T]) -> Callable[..., T]:
@@ -317,15 +355,29 @@ def one_by_one(fn: Callable[..., T]) -> Callable[..., T]:
     return jax.custom_batching.sequential_vmap(lambda *matrices: fn(*matrices))  # without defaults
 
 
-def map_divided(fn: Callable[[Any], T], rows: Any, batched: bool = False) -> T:
-    """`fn` of each row of a tree's leaves, one after another or batched; each device does its
-    share, and all get the results."""
+def map_divided(fn: Callable[[Any], T], rows: Any, batched: bool = False, hosts: bool = False) -> T:
+    """`fn` of each row of a tree's leaves, one after another or batched; each device of a host does
+    its share, and all get the results.
+
+    Args:
+      hosts: hosts have shares as well, for results that are a few numbers a row; otherwise each
+        host does all rows.
+    """
     mapped = jax.vmap(fn) if batched else functools.partial(jax.lax.map, fn)
-    count, size = num_devices(), jax.tree.leaves(rows)[0].shape[0]
+    num_shares = num_hosts() if hosts else 1
+    count, size = num_devices() * num_shares, jax.tree.leaves(rows)[0].shape[0]
     if count == 1 or size == 1:  # a single row is computed everywhere, and nothing exchanged
         return mapped(rows)
     rounds = -(-size // count)
-    row = jnp.arange(rounds) * count + device_index()  # the last of them may be too many
-    mine = mapped(jax.tree.map(lambda leaf: leaf[jnp.minimum(row, size - 1)], rows))
-    gathered = jax.lax.all_gather(mine, AXIS, axis=1)  # [rounds, devices, ...]
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:size], gathered)
+    share = device_index() * num_shares + (host_index() if hosts else 0)
+    row = jnp.arange(rounds) * count + share  # the last of them may be too many
+    out = mapped(jax.tree.map(lambda leaf: leaf[jnp.minimum(row, size - 1)], rows))
+    if num_shares > 1:
+        out = jax.lax.all_gather(out, HOST, axis=1)
+    else:
+        out = jax.tree.map(lambda leaf: leaf[:, None], out)
+    if num_devices() > 1:
+        out = jax.lax.all_gather(out, MEMBER, axis=1)  # [rounds, devices, hosts, ...]
+    else:
+        out = jax.tree.map(lambda leaf: leaf[:, None], out)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:])[:size], out)

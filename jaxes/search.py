@@ -172,7 +172,9 @@ def evaluate_in_chunks(
     members = jnp.arange(population.size, dtype=jnp.int32)
     whole = population.size - population.size % size
     chunks = members[:whole].reshape(-1, size)
-    fitness = parallel.map_divided(chunk, chunks) if divide else jax.lax.map(chunk, chunks)
+    fitness = (
+        parallel.map_divided(chunk, chunks, hosts=True) if divide else jax.lax.map(chunk, chunks)
+    )
     fitness = fitness.reshape(-1)
     if whole < population.size:
         fitness = jnp.concatenate([fitness, chunk(members[whole:])])

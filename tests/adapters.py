@@ -46,7 +46,8 @@ def rollout(environment, act, initial_policy_state, jobs, *, width, episode_leng
         num_observations=num_observations,
         center=lambda params: params[1],
     )
-    outcomes, moments, lane_steps = lanes.rollout(simulation, jobs, width)
+    outcomes, tallies, lane_steps = lanes.rollout(simulation, jobs, width)
+    moments = tallies.moments
     moments = Moments(moments[..., 0, :], moments[..., 1, :])
     done = Episode(outcomes.total_reward, outcomes.length, outcomes.diverged, moments)
     useful_steps = jnp.sum(outcomes.length.astype(jnp.float32))

@@ -10,7 +10,7 @@ import pytest
 
 flags = "--xla_backend_optimization_level=1"
 if tuple(map(int, version("jax").split(".")[:2])) < (0, 11):
-    flags += " --xla_cpu_use_fusion_emitters=false"  # see jaxes/parallel.py: a quarter faster here
+    flags += " --xla_cpu_use_fusion_emitters=false"  # see jaxes/devices.py: a quarter faster here
 os.environ.setdefault("XLA_FLAGS", flags)
 
 # Programs that several tests or processes run are compiled once, the small ones of operations alone

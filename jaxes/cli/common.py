@@ -16,6 +16,8 @@ from rich.console import Console
 
 from jaxes import clock
 from jaxes.files import size_of
+from jaxes.hosts import world
+from jaxes.hosts.join import PATIENCE, TIMEOUT
 from jaxes.terminal import format_bytes, format_number, say
 from jaxes.training import RunResult
 from jaxes.training.display import describe_names, describe_tests
@@ -50,6 +52,30 @@ def add_jax_options(
     )
 
 
+def add_hosts_options(command: argparse.ArgumentParser) -> None:
+    """Of the commands that many processes run as one."""
+    command.add_argument(
+        "--hosts",
+        metavar="auto|off|ADDR:PORT,NUM,ID",
+        help="run as one of many processes: as the cluster says, or process ID of NUM, of which "
+        "the first listens at ADDR:PORT; default: off",
+    )
+    command.add_argument(
+        "--join-timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="within which all processes must come (%(default)g)",
+    )
+    command.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help="without progress, after which all processes end with code 75 (%(default)g)",
+    )
+
+
 def add_checkpoint_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--checkpoint",
@@ -64,6 +90,11 @@ def checkpoint_of(options: argparse.Namespace) -> Any:
     return int(which) if which.isascii() and which.isdecimal() else which
 
 
+def check_resume(options: argparse.Namespace) -> None:
+    if options.resume and not options.run_dir:
+        raise ValueError("--resume must come with the --run-dir to go on with")
+
+
 def run_dir_of(config: Path, options: argparse.Namespace) -> Path:
     if options.run_dir == "":
         raise ValueError("--run-dir must be a path, got ''")
@@ -73,10 +104,11 @@ def run_dir_of(config: Path, options: argparse.Namespace) -> Path:
 
 def say_ready(console: Console) -> None:
     devices = jax.local_devices()
+    of_each = f" of each of {world.count()} processes" if world.joined() else ""
     say(
         console,
         f"ready after {time.monotonic() - clock.STARTED:.1f} s, on {len(devices)} "
-        f"{devices[0].platform} device{'s' if len(devices) > 1 else ''}",
+        f"{devices[0].platform} device{'s' if len(devices) > 1 else ''}{of_each}",
     )
 
 
@@ -115,6 +147,8 @@ def say_end(
     unit: str = "generation",
 ) -> None:
     """What a run alone came to, where it lies, and what to type next."""
+    if not world.is_first():
+        return
     say_result(result, console, unit)
     say(
         console,

@@ -11,11 +11,12 @@ import jax
 from rich.console import Console
 
 import jaxes
-from jaxes import parallel
+from jaxes import devices
 from jaxes.checks import check_count
 from jaxes.cli import (
     evaluate,
     export,
+    launch,
     listing,
     plan,
     render,
@@ -28,17 +29,19 @@ from jaxes.cli import (
     verify,
     watch,
 )
+from jaxes.hosts import join, leaving, world
+from jaxes.hosts.leaving import BAD_INPUT, FAILED, INTERRUPTED, TERMINATED
 from jaxes.interrupt import Terminated
 from jaxes.terminal import PatientConsole, say, spell_out
 from jaxes.training.directory import DISK_FAILS
 from jaxes.training.loop import BEGUN
 
-FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # exit codes, as shells have them
 COMMANDS = (
     train,
     sweep,
     plan,
     resume,
+    launch,
     evaluate,
     export,
     render,
@@ -62,7 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if "cpu_devices" in options:
             _set_up_jax(options)
-        return options.command(options, console) or 0
+        if not world.is_first():
+            console = PatientConsole(quiet=True)
+            options.json = False
+        with leaving.together():
+            return options.command(options, console) or 0
     except BrokenPipeError:  # of `jaxes list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -109,8 +116,12 @@ def _set_up_jax(options: argparse.Namespace) -> None:
     if chosen:
         check_count("--cpu-devices", options.cpu_devices, maximum=1024)
     try:
-        parallel.use_cpu_devices(options.cpu_devices, small_loops=options.plans(options))
+        devices.use_cpu_devices(options.cpu_devices, small_loops=options.plans(options))
     except RuntimeError as error:  # called from a program in which JAX runs already
         if chosen:
             raise ValueError(f"--cpu-devices: {error}") from error
     startup.keep_compiled_programs(options.cache_dir, Console(stderr=True))
+    if (hosts := getattr(options, "hosts", None)) not in (None, "off"):
+        join.use_hosts(hosts, timeout=options.join_timeout, patience=options.patience)
+    elif (said := join.said_of_launcher()) is not None:
+        say(Console(stderr=True), f"jaxes: {said}")

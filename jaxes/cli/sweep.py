@@ -13,6 +13,7 @@ from jaxes.cli import common
 from jaxes.config import files
 from jaxes.config.sweep import SweepSetup, load
 from jaxes.files import size_of
+from jaxes.hosts import world
 from jaxes.sweeps.sweep import run_sweep
 from jaxes.sweeps.table import flat
 from jaxes.terminal import format_bytes, say
@@ -22,15 +23,20 @@ from jaxes.training.metrics import finite
 def add_to(commands: Any) -> argparse.ArgumentParser:
     command = commands.add_parser("sweep", help="train many configurations and seeds at once")
     common.add_config_options(command)
+    command.add_argument(
+        "--resume", action="store_true", help="go on with the sweep in --run-dir, if there is one"
+    )
     command.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     common.add_jax_options(command)
+    common.add_hosts_options(command)
     return command
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
     path = files.find(options.config)
     setup = load(path, tuple(options.set))
-    sweep(setup, common.run_dir_of(path, options), options, console, resume=False)
+    common.check_resume(options)
+    sweep(setup, common.run_dir_of(path, options), options, console, resume=options.resume)
 
 
 def sweep(
@@ -57,6 +63,8 @@ def sweep(
     if dry_run:
         if options.json:
             print(json.dumps({"trials": trials, "programs": len(setup.groups)}))
+        return
+    if not world.is_first():
         return
     from jaxes.report.layout import fitted
     from jaxes.report.runs import read_sweep

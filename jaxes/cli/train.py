@@ -17,14 +17,19 @@ from jaxes.training import RunResult
 def add_to(commands: Any) -> argparse.ArgumentParser:
     command = commands.add_parser("train", help="train from a config")
     common.add_config_options(command)
+    command.add_argument(
+        "--resume", action="store_true", help="go on with the run in --run-dir, if there is one"
+    )
     common.add_jax_options(command)
+    common.add_hosts_options(command)
     return command
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
     path = files.find(options.config)
     config = load(path, tuple(options.set))
-    train(config, common.run_dir_of(path, options), options, console, resume=False)
+    common.check_resume(options)
+    train(config, common.run_dir_of(path, options), options, console, resume=options.resume)
 
 
 def train(

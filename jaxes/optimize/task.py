@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxes import parallel
+from jaxes import devices
 from jaxes.checks import check, kinds
 from jaxes.core import Strategy
 from jaxes.optimize import programs as compiled
@@ -129,7 +129,7 @@ class Run(NamedTuple):
           ValueError: its mean is none of the space, or the memory is not there.
         """
         u = self.space.coordinates(self.task.mean(len(self.used)))
-        parallel.check_memory(self.template(), self.space.layout.size)
+        devices.check_memory(self.template(), self.space.layout.size)
         state = self.programs.begin(*self._first(), u)
         if isinstance(state.reason, jax.core.Tracer):
             raise ValueError(

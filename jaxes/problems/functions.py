@@ -53,7 +53,10 @@ def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array
             fitness = evaluate_in_chunks(fn, of_trial(populations, 0))[None]
         else:
             fitness = parallel.map_divided(
-                partial(evaluate_in_chunks, fn, divide=False), populations, batched=True
+                partial(evaluate_in_chunks, fn, divide=False),
+                populations,
+                batched=True,
+                hosts=True,
             )
         returns = jax.vmap(fn)(populations.mean)[:, None]
         no = jnp.zeros(returns.shape, bool)

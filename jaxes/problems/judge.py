@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxes import parallel
 from jaxes.checks import check_count
 from jaxes.core import TEST, TRAIN, Evaluation, Population
 from jaxes.policies import Params, Policy, PolicyState
@@ -16,8 +17,8 @@ from jaxes.problems.numbering import Numbering, solutions
 from jaxes.problems.observations import Normalizer, std
 from jaxes.problems.queues import Queue
 from jaxes.problems.state import State, now
-from jaxes.problems.verdict import Verdict
-from jaxes.rollouts.episodes import Context, Episode, make_simulation, measures_of
+from jaxes.problems.verdict import Left, Verdict
+from jaxes.rollouts.episodes import Context, make_simulation, measures_of
 from jaxes.rollouts.lanes import Jobs, rollout
 from jaxes.rollouts.width import Width, suitable_lanes
 from jaxes.trials import of_trial
@@ -33,10 +34,9 @@ class Actor(NamedTuple):
 
 
 class Played(NamedTuple):
-    """What the jobs of a queue left, `[T, J]`."""
+    """What the jobs of a queue left, each leaf [T, ...]."""
 
-    episodes: Episode
-    moments: Any
+    left: Left
     lane_steps: Array
 
 
@@ -78,11 +78,10 @@ class Judge:
             self.play(queue, _keys_of_queue(keys, i), populations, states, phases)
             for i, queue in enumerate(self.queues)
         ]
-        steps = sum(jnp.sum(each.episodes.length.astype(jnp.float32)) for each in played)
+        steps = sum(jnp.sum(each.left.episodes.length.astype(jnp.float32)) for each in played)
         utilization = steps / jnp.maximum(sum(each.lane_steps for each in played), 1)
         score = jax.vmap(partial(self.verdict.score, populations.size), in_axes=(0, 0, None))
-        left = [(each.episodes, each.moments) for each in played]
-        evaluation = score(states, left, utilization)
+        evaluation = score(states, [each.left for each in played], utilization)
         after = evaluation.problem_state._replace(hparams=problem_states.hparams)
         return evaluation._replace(problem_state=after)
 
@@ -116,10 +115,12 @@ class Judge:
             ),
             Width.of(self.lanes(numbering.num_trials * numbering.num_train_jobs)),
         )
-        outcomes, tallies = jax.tree.map(
+        episodes, tallies = jax.tree.map(
             lambda leaf: leaf.reshape(phases.size, -1, *leaf.shape[1:]), results[:2]
         )
-        return Played(outcomes, tallies, results.lane_steps)
+        measures = jax.tree.map(lambda leaf: leaf[:, numbering.num_train_jobs :], tallies.measures)
+        measures = parallel.collect_tested(measures, jnp.any(phases == TEST))
+        return Played(Left(episodes, tallies.moments, measures), results.lane_steps)
 
     def lanes(self, num_jobs: int) -> int:
         """How many lanes a device has for so many jobs."""

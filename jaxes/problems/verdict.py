@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,20 @@ from jaxes.problems.queues import Block, Queue
 from jaxes.problems.state import HParams, State
 from jaxes.problems.tasks import Task
 from jaxes.rollouts.episodes import Episode
+
+
+class Left(NamedTuple):
+    """What the jobs of one queue left.
+
+    Attributes:
+      episodes: [J].
+      moments: of observations, [J, 2, O] of those jobs that this device ran, zeros of the others.
+      measures: by name, [E] of the test jobs alone.
+    """
+
+    episodes: Episode
+    moments: Any
+    measures: dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +47,11 @@ class Verdict:
         self,
         size: int,
         state: State,
-        played: list[tuple[Episode, Any]],
+        played: list[Left],
         utilization: Array,
     ) -> Evaluation:
         """What the episodes of one trial come to, whose population has this size: of each queue
-        [J], with their moments. The numbers in the state are those of this generation."""
+        [J], with what was noted of them. The numbers in the state are this generation's."""
         train, moments = self.table(size, played)
         steps, length = train.length.sum(), train.length.astype(train.discounted_return.dtype)
         fitness = train.discounted_return - state.hparams.alive_penalty * length
@@ -56,33 +70,35 @@ class Verdict:
             tests=self.tests(size, played),
         )
 
-    def table(self, size: int, played: list[tuple[Episode, Any]]) -> tuple[Episode, Any]:
+    def table(self, size: int, played: list[Left]) -> tuple[Episode, Any]:
         """The episodes of training and their moments, `[N, E]`: a column for each that members
         play, task by task."""
 
-        def of_queue(queue: Queue, episodes: Episode, moments: Any) -> Any:
+        def of_queue(queue: Queue, left: Left) -> Any:
             numbering = queue.numbering(size)
             shape, count = (size, numbering.num_episodes), numbering.num_train_jobs
-            # Queues have measures of their own, which tests alone are asked for.
-            of_training = episodes._replace(measures={}), moments
-            return jax.tree.map(lambda x: x[:count].reshape(*shape, *x.shape[1:]), of_training)
+            both = left.episodes, left.moments
+            return jax.tree.map(lambda x: x[:count].reshape(*shape, *x.shape[1:]), both)
 
-        tables = [of_queue(queue, *left) for queue, left in zip(self.queues, played, strict=True)]
+        tables = [of_queue(queue, left) for queue, left in zip(self.queues, played, strict=True)]
         whole = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *tables)
         places = [block.place for block in self._blocks]
         order = sorted(range(len(places)), key=places.__getitem__)
         return whole if order == sorted(order) else jax.tree.map(lambda x: x[:, order], whole)
 
-    def tests(self, size: int, played: list[tuple[Episode, Any]]) -> Tests | dict[str, Tests]:
+    def tests(self, size: int, played: list[Left]) -> Tests | dict[str, Tests]:
         """By the names of their blocks; of one task in its base system alone, as they are."""
         found = {}
-        for queue, (episodes, _) in zip(self.queues, played, strict=True):
-            begin = queue.numbering(size).num_train_jobs
+        for queue, left in zip(self.queues, played, strict=True):
+            first = queue.numbering(size).num_train_jobs
+            tested, begin = jax.tree.map(partial(_between, first, None), left.episodes), 0
             for block in queue.test:
                 end = begin + block.num_episodes
-                part = jax.tree.map(partial(_between, begin, end), episodes)
+                part, measures = jax.tree.map(
+                    partial(_between, begin, end), (tested, left.measures)
+                )
                 found[block.name] = Tests(
-                    part.total_reward, part.length, part.diverged, part.truncated, part.measures
+                    part.total_reward, part.length, part.diverged, part.truncated, measures
                 )
                 begin = end
         return found["base"] if list(found) == ["base"] else found
@@ -138,7 +154,7 @@ def _after(state: State, train: Episode, moments: Any) -> State:
     return State(observations, hparams, mean_length, generation)
 
 
-def _between(begin: int, end: int, leaf: Array) -> Array:
+def _between(begin: int, end: int | None, leaf: Array) -> Array:
     return leaf[begin:end]
 
 

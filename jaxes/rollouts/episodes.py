@@ -33,14 +33,12 @@ class Episode(NamedTuple):
       discounted_return: float32 [], Σ γ^t r_t.
       length: int32 [], steps.
       flags: int32 [], why it ended: `DIVERGED`, `TRUNCATED`, or by itself, 0.
-      measures: float32 [] by name: what `environment.measure` says, summed or of the last state.
     """
 
     total_reward: Array
     discounted_return: Array
     length: Array
     flags: Array
-    measures: dict[str, Array]
 
     @property
     def diverged(self) -> Array:
@@ -53,10 +51,22 @@ class Episode(NamedTuple):
         return self.flags == TRUNCATED
 
     @classmethod
-    def none(cls, measures: Iterable[str] = ()) -> "Episode":
-        """Before the first step, of an environment with these measures."""
+    def none(cls) -> "Episode":
+        """Before the first step."""
         zero, no_steps = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
-        return cls(zero, zero, no_steps, no_steps, dict.fromkeys(measures, zero))
+        return cls(zero, zero, no_steps, no_steps)
+
+
+class Tally(NamedTuple):
+    """What else is noted of an episode, where it runs.
+
+    Attributes:
+      moments: float32 [2, O], of its observations, or `()`.
+      measures: float32 [] by name: what `environment.measure` says, summed or of the last state.
+    """
+
+    moments: Any
+    measures: dict[str, Array]
 
 
 class Origin(NamedTuple):
@@ -112,7 +122,7 @@ def make_simulation(
       episode_length: an episode ends after this many steps, if its context has no limit.
       measures: the names of what the environments' `measure` tells.
       num_observations: O, if the moments of the first O observations x that the policy acts on are
-        to be tallied, Σ(x-c) and Σ(x-c)² [2, O]; then also
+        tallied, Σ(x-c) and Σ(x-c)² [2, O]; then also
       center: `(params) -> [O]`, about which they are taken: near their mean, for precision.
     """
 
@@ -123,8 +133,8 @@ def make_simulation(
         return State(env_state, observation, policy_state, one, origin.system)
 
     def step(
-        context: Context, state: State, episode: Episode, tally: Any
-    ) -> tuple[State, Episode, Any, Array]:
+        context: Context, state: State, episode: Episode, tally: Tally
+    ) -> tuple[State, Episode, Tally, Array]:
         environment = environment_in(state.system)
         action, policy_state = act(context.params, state.policy_state, state.observation)
         env_state, observation, reward, done = environment.step(state.env_state, action)
@@ -140,22 +150,25 @@ def make_simulation(
             discounted_return=episode.discounted_return + state.weight * reward,
             length=length,
             flags=jnp.where(diverged, DIVERGED, jnp.where(cut & ~done, TRUNCATED, 0)),
-            measures={
-                name: value + episode.measures[name] if name in environment.summed else value
-                for name, value in measured(environment, env_state).items()
-            },
         )
+        moments = tally.moments
         if center is not None:
-            tally = _add(tally, state.observation, center(context.params))
+            moments = _add(moments, state.observation, center(context.params))
+        measures = {
+            name: value + tally.measures[name] if name in environment.summed else value
+            for name, value in measured(environment, env_state).items()
+        }
         weight = state.weight * context.discount
         state = State(env_state, observation, policy_state, weight, state.system)
-        return state, so_far, tally, done | diverged | cut
+        return state, so_far, Tally(moments, measures), done | diverged | cut
 
+    zero = jnp.zeros((), jnp.float32)
+    moments = () if num_observations is None else jnp.zeros((2, num_observations), jnp.float32)
     return Simulation(
         start=jax.vmap(start),
         step=jax.vmap(step),
-        outcome=Episode.none(measures),
-        tally=() if num_observations is None else jnp.zeros((2, num_observations), jnp.float32),
+        outcome=Episode.none(),
+        tally=Tally(moments, dict.fromkeys(measures, zero)),
     )
 
 

@@ -55,8 +55,8 @@ class Simulation(NamedTuple):
         tallies [L], ended bool [L])`, one step of all lanes. Lanes without a job step as well;
         what they leave is not looked at.
       outcome: what a job leaves before its first step, zeros; kept of each job.
-      tally: what of a job is only added up over jobs, zeros; `()` for nothing. It never leaves its
-        device by job; `jaxes.parallel.exact_sum` is how to add it up.
+      tally: what else is noted of a job, zeros; `()` for nothing. It stays on the device that ran
+        the job; `jaxes.parallel.exact_sum` adds it up, `collect_tested` gathers some of it.
       axis: along which contexts and states are those of [M] or [L], the first or the last, -1.
     """
 
@@ -100,6 +100,8 @@ class RolloutResult(NamedTuple):
 
 def rollout(simulation: Simulation, jobs: Jobs, width: Width) -> RolloutResult:
     """Runs the pending jobs to their ends, on all devices of the mesh (see `jaxes.parallel`)."""
+    everyone = jobs.pending
+    jobs = jobs._replace(pending=parallel.share_of_host(everyone))
     starts = _start_all(simulation, jobs, width.refill)
     scheduler = _Scheduler(simulation, jobs, width, starts)
     progress = scheduler.run_wide(scheduler.begin())
@@ -107,7 +109,7 @@ def rollout(simulation: Simulation, jobs: Jobs, width: Width) -> RolloutResult:
         progress = scheduler.run_tail(progress)
     outcomes, tallies = scheduler.write(progress.written, progress.lanes)
     lane_steps = parallel.all_sum(progress.lane_steps)
-    return RolloutResult(parallel.collect(outcomes), tallies, lane_steps)
+    return RolloutResult(parallel.collect(outcomes, everyone), tallies, lane_steps)
 
 
 class _Lanes(NamedTuple):
@@ -252,7 +254,7 @@ class _Scheduler:
         return taken._replace(job=job, active=taken.active & real)
 
     def _share(self, progress: _Progress, pending: Array) -> _Progress:
-        """Divides the pending jobs among the devices."""
+        """Divides the pending jobs among the devices of this host."""
         mine = parallel.divide(pending)
         queue = jnp.nonzero(mine, size=progress.queue.size, fill_value=self.num_jobs)[0]
         return progress._replace(
@@ -263,16 +265,17 @@ class _Scheduler:
         )
 
     def _exceeds_lanes(self, progress: _Progress) -> Array:
-        """Whether any device's queue is longer than its free lanes: bool [], on all the same."""
+        """Whether any queue of a device of this host is longer than its free lanes: bool [], on all
+        of them the same."""
         mine = progress.queued > self._free_lanes(progress)
-        return parallel.all_sum(mine.astype(jnp.int32)) > 0
+        return parallel.host_sum(mine.astype(jnp.int32)) > 0
 
     def _unbegun(self, progress: _Progress) -> Array:
-        """The jobs that no device has begun: bool [J], the same on all of them."""
+        """The host's jobs that no device has begun: bool [J], the same on all of its devices."""
         position = jnp.arange(progress.queue.size)
         left = (position >= progress.taken) & (position < progress.queued)
         mine = jnp.zeros(self.num_jobs, jnp.int32).at[progress.queue].add(left.astype(jnp.int32))
-        return parallel.all_sum(mine) > 0
+        return parallel.host_sum(mine) > 0
 
     def _work(self, progress: _Progress, until: Array) -> _Progress:
         """Steps and refills until the next division, or until only `until` jobs are left."""

@@ -12,6 +12,7 @@ from jax import Array
 
 from jaxes import parallel
 from jaxes.environments.base import Environment
+from jaxes.hosts import agree
 from jaxes.policies import Policy, initial_state
 
 CANDIDATES = {"cpu": (32, 64, 128, 256)}
@@ -25,8 +26,12 @@ def tuned_lanes(environment: Environment, network: Policy) -> int:
 
     Each candidate is compiled and timed, which takes seconds each on first use. The answer is kept
     in `lanes.json` in JAX's folder of compiled programs, if it has one, for this machine's devices,
-    environment and size of policy.
+    environment and size of policy. Of many processes the first one measures.
     """
+    return agree.of_first(lambda: _tuned_lanes(environment, network))
+
+
+def _tuned_lanes(environment: Environment, network: Policy) -> int:
     devices = jax.local_devices()
     params = jax.eval_shape(network.init, jax.random.key(0))
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -50,7 +55,9 @@ def tuned_lanes(environment: Environment, network: Policy) -> int:
 def steps_per_second(environment: Environment, network: Policy, lanes: int) -> float:
     """Steps a second of all devices, each with so many lanes that never end."""
 
-    @parallel.replicated
+    mesh = parallel.make_mesh(jax.local_device_count())  # processes measure alone
+
+    @partial(parallel.replicated, mesh=mesh)
     def simulate(key: Array) -> Array:
         keys = jax.random.split(jax.random.fold_in(key, parallel.device_index()), lanes)
         env_state, observation = jax.vmap(environment.reset)(keys)
@@ -67,7 +74,7 @@ def steps_per_second(environment: Environment, network: Policy, lanes: int) -> f
         start = (env_state, observation, memory, jnp.zeros(lanes))
         return parallel.all_sum(jnp.sum(jax.lax.fori_loop(0, STEPS, step, start)[-1]))
 
-    key = parallel.place(jax.random.key(0))
+    key = parallel.place(jax.random.key(0), mesh)
     program = jax.jit(simulate).lower(key).compile()
     seconds = []
     for _ in range(REPEATS):

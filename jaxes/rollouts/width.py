@@ -43,6 +43,6 @@ def suitable_lanes(num_jobs: int, maximum: int | None = None) -> int:
     There are at most `maximum`, by default `LANES`.
     """
     maximum = maximum or LANES.get(jax.default_backend(), 1024)
-    share = -(-num_jobs // parallel.num_devices())
+    share = -(-num_jobs // (parallel.num_devices() * parallel.num_hosts()))
     rounds = -(-share // maximum)
     return -(-share // rounds // 8) * 8

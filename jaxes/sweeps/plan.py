@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from jaxes import parallel
+from jaxes import devices
 from jaxes.checks import check, check_count
 from jaxes.core import Problem, Strategy
 from jaxes.files import write_whole
+from jaxes.hosts import agree
 from jaxes.terminal import say
 from jaxes.training.batch import Batch
 from jaxes.training.directory import trial_dir
@@ -62,9 +63,12 @@ def make_plans(
     The sizes of batches are kept, because checkpoints have them: a sweep that goes on has those
     with which it began, whatever memory is free by then.
     """
-    limit = int(MEMORY_SHARE * parallel.free_bytes()) if max_bytes is None else max_bytes
+    limit = max_bytes
+    if limit is None:
+        limit = agree.of_first(lambda: int(MEMORY_SHARE * devices.free_bytes()))
     kept = None if path is None else path / "batches" / "sizes.json"
-    known = _sizes(kept, groups) if kept and kept.exists() else [None] * len(groups)
+    nothing = [None] * len(groups)
+    known = agree.of_first(lambda: _sizes(kept, groups) if kept and kept.exists() else nothing)
     plans: list[Plan] = []
     for group, size in zip(groups, known, strict=True):
         plan = make_plan(
@@ -154,7 +158,7 @@ def make_plan(
         first = batch(0, chosen)
         program = first.compile(first.trace())
         seconds += program.seconds
-        num_bytes = program.num_bytes
+        num_bytes = agree.of_first(partial(getattr, program, "num_bytes"))
         if size is not None or num_bytes <= max_bytes or chosen == 1:
             break
         chosen = next_size(chosen, len(runs), num_bytes, max_bytes)

@@ -27,9 +27,10 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jaxes import core
+from jaxes import core, parallel
 from jaxes.checks import check_count, check_seed
 from jaxes.core import Problem, Strategy, TrainHParams, TrainState
+from jaxes.hosts import agree, leaving, world
 from jaxes.sweeps.display import SweepDisplay
 from jaxes.sweeps.grid import HParamsGrid, check_ranges, combinations, replaced
 from jaxes.sweeps.halving import Halving, check_halving, survivors
@@ -41,7 +42,7 @@ from jaxes.training.identity import config_of, note_end, noting_the_end, warn_of
 from jaxes.training.loop import Callback, Loop
 from jaxes.training.run import Run, RunResult, Trial
 from jaxes.training.schedule import Keep, Schedule
-from jaxes.training.shell import check_shell
+from jaxes.training.shell import check_shell, shown
 from jaxes.training.start import said_of, start_and_name
 
 FILES = (*RUN_FILES, "trials", "batches", "results.csv", "results.parquet", "best.yaml")
@@ -166,6 +167,7 @@ def sweep(
     )
 
 
+@leaving.together()
 def run_sweep(
     groups: Sequence[Group],
     schedule: Schedule,
@@ -196,7 +198,8 @@ def run_sweep(
     if max_bytes is not None:
         check_count("max_bytes", max_bytes, maximum=2**62)
     check_shell(run_dir, resume, callback, console)
-    path = None if dry_run or run_dir is None else Path(run_dir)
+    path = None if dry_run or run_dir is None or not world.is_first() else Path(run_dir)
+    console = shown(console)
     start, about = start_and_name(mean, [g.problem for g in groups], path if resume else None)
     if start is not None:
         groups = [group._replace(problem=start.begun(group.problem)) for group in groups]
@@ -207,10 +210,11 @@ def run_sweep(
         "halving": halving and halving._asdict(),
         "exact": exact,
     }
+    identity = json.loads(json.dumps(settings, default=float)) | about
+    agree.check_same("sweep", identity | {"schedule": schedule._asdict(), "resume": resume})
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.disable_jit(False))  # as in `train`
         if path is not None:
-            identity = json.loads(json.dumps(settings, default=float)) | about
             claim = stack.enter_context(open_run_dir(path, identity, resume, config, FILES))
             check_directories(path, groups, about)
         loop = stack.enter_context(Loop(path, callback))
@@ -299,6 +303,6 @@ def _states(plan: Plan) -> TrainState:
     """The final states of a group's trials, without padding."""
 
     def real(batch: Batch) -> TrainState:
-        return jax.tree.map(lambda leaf: leaf[: len(batch.runs)], batch.state)
+        return jax.tree.map(lambda leaf: leaf[: len(batch.runs)], parallel.local(batch.state))
 
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *map(real, plan.batches))

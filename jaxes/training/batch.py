@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,34 @@ import numpy as np
 from jax import Array
 
 from jaxes import core, parallel
-from jaxes.core import Generation, Problem, Strategy, TrainHParams, TrainState
+from jaxes.core import AnyTests, Generation, Problem, Strategy, TrainHParams, TrainState
+from jaxes.hosts import agree, watch, world
 from jaxes.training.metrics import Row
 from jaxes.training.program import Program, Traced, trace_chunk
 from jaxes.training.run import Run, RunResult, make_rows
 from jaxes.training.schedule import Schedule
 from jaxes.training.tested import summarize
 from jaxes.trials import of_trial, vmapped_one_by_one
+
+
+class Played(NamedTuple):
+    """A chunk that was run.
+
+    Attributes:
+      generations: how many.
+      state: after them.
+      rows: metrics by name, as `Program` gives them.
+      tests: of the mean after them; None where it was not tested.
+      seconds: wall-clock.
+      waited: seconds of them in which this process's CPU devices had nothing to compute.
+    """
+
+    generations: int
+    state: Any
+    rows: dict[str, np.ndarray]
+    tests: AnyTests | None
+    seconds: float
+    waited: float
 
 
 class Batch:
@@ -132,23 +153,35 @@ class Batch:
                 self.end(i, "stopped")
 
     def load(self) -> None:
-        """Takes up where the runs were cut; nothing is written yet.
+        """Takes up where the runs were cut; nothing is written yet. Only the first process reads.
 
         Raises:
           ValueError: what they left is damaged, or is another's.
         """
+        self.done, remembered = agree.of_first(self._read)
+        if world.joined():
+            for run, memory in zip(self.runs, remembered, strict=True):
+                run.remember(memory)
+            if self.done:
+                self.state = agree.from_first(self.state)
+        generations = np.atleast_1d(self.state.generation)
+        for i, run in enumerate(self.runs):
+            if run.status == "done" and generations[i] < self.done:
+                run.status = "dropped"  # or at its target, which its tests say
+            self.active[i] = run.status == "done"
+
+    def _read(self) -> tuple[int, list[dict[str, Any]]]:
+        """The generation to go on from, and what is known of each run."""
+        done = 0
         if self._path is not None:
             from jaxes.training.checkpoint import Checkpoints, as_state
 
             if (newest := Checkpoints(self._path, read_only=True).newest()) is not None:
-                self.done, leaves = newest
-                self.state = as_state(self.done, leaves, self.state)
-        generations = np.atleast_1d(self.state.generation)
-        for i, run in enumerate(self.runs):
-            run.read(int(generations[i]))
-            if run.status == "done" and generations[i] < self.done:
-                run.status = "dropped"  # or at its target, which its tests say
-            self.active[i] = run.status == "done"
+                done, leaves = newest
+                self.state = as_state(done, leaves, self.state)
+        for run, generation in zip(self.runs, np.atleast_1d(self.state.generation), strict=False):
+            run.read(int(generation))
+        return done, [run.memory() for run in self.runs]
 
     def open(self) -> None:
         """Says where rows and checkpoints go from now on."""
@@ -184,24 +217,44 @@ class Batch:
         if self._checkpoints is not None:
             self._checkpoints.close()
 
-    def advance(self, count: int, test: bool) -> float:
-        """Runs a chunk of generations, and writes its rows; returns the seconds that it took."""
-        started = time.monotonic()
-        self.state, rows, tests = self._call(self.keys, self.state, count, test)
-        seconds = time.monotonic() - started
+    def play(self, count: int, test: bool) -> Played:
+        """Runs a chunk of generations."""
+        started, computed = time.monotonic(), time.process_time()
+        state, rows, tests = self._call(self.keys, self.state, count, test)
+        seconds, computed = time.monotonic() - started, time.process_time() - computed
+        waited = max(0.0, seconds - computed / jax.local_device_count())
+        return Played(count, state, rows, tests if test else None, seconds, waited)
+
+    def take_up(self, played: Played, seconds: float, waited: float) -> None:
+        """Goes on from there, and writes the chunk's rows.
+
+        Args:
+          played: the chunk.
+          seconds: that it took.
+          waited: how long a process had nothing to compute meanwhile, on average.
+        """
+        count, self.state, rows, tests = played[:4]
         columns = {name: self._stack(rows[name], axis=1)[:count].T.tolist() for name in rows}
         shares = _shares(columns, self.active)
         for i, run in self.going_on():
             column_of = {name: column[i] for name, column in columns.items()}
-            tested = self._of(tests, i) if test else None
+            tested = None if tests is None else self._of(tests, i)
             rows_of = make_rows(column_of, self.done, seconds * shares[i], tested)
-            run.write([row | self.derived(row) for row in rows_of])
+            beside = self._of_hosts(waited / count * shares[i], shares[i])
+            run.write([row | self.derived(row) | beside for row in rows_of])
         self.done += count
-        return seconds
+
+    def _of_hosts(self, waited: float, share: float) -> Row:
+        """What a row says of a run on many hosts."""
+        if not world.joined():
+            return {}
+        assert self.program is not None
+        said = {"net/bytes": round(self.program.net_bytes * share)}
+        return said | ({"time/wait": waited} if jax.default_backend() == "cpu" else {})
 
     def state_of(self, place: int) -> TrainState:
         """The state of one of the runs."""
-        return self._of(self.state, place)
+        return self._of(parallel.local(self.state), place)
 
     def zero_policy(self) -> dict[str, Any]:
         """What tests of the zero policy come to, now, in the first run."""
@@ -212,7 +265,9 @@ class Batch:
         after another, each kept in a checkpoint of its own."""
         assert self.program is not None
         tests, zero_policy = map(self._tests, (self.state, self.standing(self.state)))
-        states = jax.device_get(self.state) if self.stacked else self.state  # rows of it are slow
+        states = parallel.local(self.state)
+        if self.stacked:
+            states = jax.device_get(states)  # rows of it are slow
         for i, run in enumerate(self.runs):
             state, tested, zero = (self._of(tree, i) for tree in (states, tests, zero_policy))
             if self.stacked:
@@ -221,7 +276,8 @@ class Batch:
 
     def _tests(self, state: TrainState) -> Any:
         """Of the results, for everyone."""
-        return self._call(self.test_keys, state, 0, True, everyone=True)[2]
+        with watch.exchanging():
+            return self._call(self.test_keys, state, 0, True, everyone=True)[2]
 
     def _call(
         self, keys: Array, state: TrainState, count: int, test: bool, everyone: bool = False
@@ -246,7 +302,7 @@ def keys_of(seed: int | Array) -> Array:
 def with_zero_mean(state: TrainState) -> TrainState:
     """The state whose mean is the zero policy, which scores are reported beside."""
     mean = state.strategy.mean
-    zeros = jax.device_put(jnp.zeros(mean.shape, mean.dtype), mean.sharding)
+    zeros = parallel.place_as(jnp.zeros(mean.shape, mean.dtype), mean.sharding)
     return state._replace(strategy=state.strategy._replace(mean=zeros))
 
 

@@ -20,10 +20,12 @@ from jax import Array
 
 from jaxes.checks import brief, is_key
 from jaxes.core import TrainState
+from jaxes.parallel import place_as
 from jaxes.terminal import format_bytes
 from jaxes.training import manifest
 
 DATA = "default"  # orbax's part of a checkpoint
+BARRIERS = {"barrier_sync_key_prefix": "jaxes"}
 SLACK = 2**17  # bytes of a checkpoint beside its arrays
 Leaves = dict[str, np.ndarray]
 Rule = Callable[[list[int]], Iterable[int]]  # from what is saved to what is kept
@@ -41,7 +43,10 @@ class Checkpoints:
     def __init__(self, directory: Path, *, read_only: bool = False):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what it raises, too
         self.directory = directory
-        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        # One process writes and reads, whatever others there are.
+        alone = ocp.options.MultiprocessingOptions(active_processes={0}, **BARRIERS)
+        handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+        self._orbax = ocp.Checkpointer(handler, multiprocessing_options=alone)
         self._writer = ThreadPoolExecutor(1, "checkpoints")
         self._saving: Future | None = None
         if not read_only:
@@ -233,8 +238,8 @@ def as_state(generation: int, leaves: Leaves, template: TrainState) -> TrainStat
             return like
         saved = leaves[jax.tree_util.keystr(path)]
         if not is_key(like):
-            return jax.device_put(saved, like.sharding)
-        data = jax.device_put(saved, jax.random.key_data(like).sharding)
+            return place_as(saved, like.sharding)
+        data = place_as(saved, jax.random.key_data(like).sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(like))
 
     return jax.tree_util.tree_map_with_path(placed, template)

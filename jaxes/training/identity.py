@@ -2,13 +2,12 @@
 
 import contextlib
 import copy
-import importlib.metadata
 import json
 import re
 import secrets
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from jaxes.core import HParams, Problem, Strategy, TrainHParams
 from jaxes.files import digest_of, read_json, write_whole
 from jaxes.specs import spec_of
 from jaxes.training.run import Trial
+from jaxes.versions import versions
 
 FORMAT = 3  # since checkpoints have manifests
 READ = (2, FORMAT)  # the formats that are read
@@ -174,15 +174,6 @@ def _plain(content: dict[str, Any]) -> dict[str, Any]:
 def _digest(run: dict[str, Any]) -> str:
     """Of all but itself."""
     return digest_of({name: value for name, value in run.items() if name != "sha256"})
-
-
-def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Those of the packages that are installed."""
-    found = {}
-    for name in packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 def _now() -> str:

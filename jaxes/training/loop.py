@@ -4,9 +4,10 @@ when it is time to."""
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from jaxes.core import TrainState
+from jaxes.hosts import agree, watch, world
 from jaxes.interrupt import Interrupt, answer
 from jaxes.training.batch import Batch
 from jaxes.training.metrics import Row
@@ -51,6 +52,9 @@ class Loop(Interrupt):
     """Drives batches; a context manager, since from its first batch on it hears Ctrl-C and SIGTERM.
     What leaves it after that as an exception has a note that says so: it is no refusal of input.
 
+    Processes that run as one end a chunk together: a signal to any of them counts for all then, and
+    the first one's clock and callback do.
+
     Attributes:
       run_dir: what it says that it saved in.
       callback: see `Callback`; called for each run that goes on.
@@ -61,6 +65,17 @@ class Loop(Interrupt):
         self.run_dir = run_dir
         self.callback = callback
         self._generation: int | None = None
+        self._agreed = 0
+
+    @property
+    def asked(self) -> int:
+        return self._agreed if world.joined() else self.heard
+
+    def __enter__(self) -> Self:
+        self._calls_back = agree.of_first(lambda: self.callback is not None)
+        if world.joined():
+            self.arm()  # a process that simply ended would end all others
+        return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         super().__exit__(kind, error, trace)
@@ -80,12 +95,13 @@ class Loop(Interrupt):
         first, end = True, schedule.num_generations
         batch.end_at_target(schedule)  # a resumed run may have reached it
         self._generation = batch.done
+        self._tell(batch, schedule)
         while batch.done < end and batch.active.any() and not self.requested:
             count, test = pace.next(batch.done, batch.stops())
             batch.raise_if_unsaved()
-            seconds = batch.advance(count, test)
-            self._generation = batch.done
             advanced = batch.going_on()
+            seconds = self._advance(batch, count, test, schedule)
+            self._generation = batch.done
             if test:
                 batch.end_at_target(schedule)
             batch.end_where_stopped()
@@ -97,18 +113,48 @@ class Loop(Interrupt):
             self._call_back(batch, advanced, schedule)
             pace.took(count, seconds)
             first = False
-        batch.save(schedule)
-        batch.raise_if_unsaved(wait=True)
+        self._save(batch, schedule)
         self.stop_if_requested(batch.done)
 
+    def _advance(self, batch: Batch, count: int, test: bool, schedule: Schedule) -> float:
+        """A chunk; returns the seconds that it took, for all processes those of the first."""
+        with watch.exchanging(lambda: self._save(batch, schedule)):
+            played = batch.play(count, test)
+            heard, seconds, waited = agree.gathered([self.heard, played.seconds, played.waited]).T
+        self._agreed = int(heard.max())
+        batch.take_up(played, float(seconds[0]), float(waited.mean()))
+        return float(seconds[0])
+
+    def _tell(self, batch: Batch, schedule: Schedule) -> None:
+        """All processes which signal each has heard."""
+        with watch.exchanging(lambda: self._save(batch, schedule)):
+            self._agreed = int(agree.gathered([self.heard]).max())
+
+    def _save(self, batch: Batch, schedule: Schedule) -> None:
+        batch.save(schedule)
+        batch.raise_if_unsaved(wait=True)
+
     def _call_back(self, batch: Batch, runs: list[tuple[int, Run]], schedule: Schedule) -> None:
-        if self.callback is None:
+        if not self._calls_back:
             return
+        for i in agree.of_first(lambda: self._stopped(batch, runs, schedule)):
+            if batch.active[i]:
+                batch.end(i, "stopped")
+
+    def _stopped(self, batch: Batch, runs: list[tuple[int, Run]], schedule: Schedule) -> list[int]:
+        """The places of those runs that the callback ends."""
+        assert self.callback is not None
         try:
-            for i, run in runs:
-                row = run.last_row | ({"trial": run.trial.index} if batch.stacked else {})
-                if answer(self.callback(row, batch.state_of(i))) and batch.active[i]:
-                    batch.end(i, "stopped")
+            return [
+                i
+                for i, run in runs
+                if answer(
+                    self.callback(
+                        run.last_row | ({"trial": run.trial.index} if batch.stacked else {}),
+                        batch.state_of(i),
+                    )
+                )
+            ]
         except BaseException:
             batch.save(schedule)
             raise

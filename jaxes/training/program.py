@@ -1,5 +1,7 @@
 """The program of a run, or of trials side by side: generations and tests, chunk by chunk."""
 
+import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxes import core
+from jaxes import core, parallel
 from jaxes.core import AnyTests, Generation, TrainState
+from jaxes.hosts import traffic
 from jaxes.training.schedule import MAX_CHUNK
 
 Rows = dict[str, np.ndarray]  # metrics by name: [MAX_CHUNK + 1], of B trials [MAX_CHUNK + 1, B]
@@ -56,7 +59,8 @@ def check_tests(tests: AnyTests | None) -> AnyTests:
     return tests
 
 
-class Program(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Program:
     """A compiled chunk, and the seconds that tracing and compiling it took."""
 
     chunk: jax.stages.Compiled
@@ -92,6 +96,12 @@ class Program(NamedTuple):
         one += memory.temp_size_in_bytes
         devices = jax.local_devices()
         return one * (len(devices) if devices[0].platform == "cpu" else 1)  # these share one memory
+
+    @functools.cached_property
+    def net_bytes(self) -> int:
+        """What each process sends to others in a generation."""
+        mesh = parallel.make_mesh()
+        return traffic.of_generation(self.chunk.as_text() or "", *mesh.devices.shape)
 
     def say_seconds(self) -> str:
         return f"traced in {self.trace_seconds:.1f} s, compiled in {self.compile_seconds:.1f} s"

@@ -132,6 +132,20 @@ def configuration_key(values: Mapping[str, Any]) -> str:
     return json.dumps(values, default=float)
 
 
+# Of a run, what follows from what it has written.
+REMEMBERED = (
+    "status",
+    "env_steps",
+    "num_diverged",
+    "seconds",
+    "tests",
+    "last_row",
+    "rows_lost",
+    "stops_at",
+    "all_diverged",
+)
+
+
 class Run:
     """A trial under way, and what it leaves in its directory, or nothing where it has none."""
 
@@ -168,6 +182,15 @@ class Run:
             self.stops_at = self._stopped_at()
             if self.stops_at == generation:
                 self.status = "stopped"
+
+    def memory(self) -> dict[str, Any]:
+        """What it knows of itself, as plain data, for another process."""
+        return {name: getattr(self, name) for name in REMEMBERED}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """What `memory` gave in the process that has read it."""
+        for name in REMEMBERED:
+            setattr(self, name, memory[name])
 
     def end(self, status: str) -> None:
         """Says why it goes on no longer. A target reached and trials dropped follow from the tests;

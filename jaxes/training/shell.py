@@ -1,6 +1,7 @@
 """What is around a run alone, of whatever is trained: its directory, its loop, what is shown."""
 
 import contextlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import jax
 from rich.console import Console
 
 from jaxes.checks import check, check_path, check_seed
+from jaxes.hosts import agree, world
 from jaxes.training.batch import Batch
 from jaxes.training.directory import open_run_dir
 from jaxes.training.display import Display
@@ -46,6 +48,7 @@ def run_alone(
       start: where it began, kept in a new directory.
       unit: what its generations are called.
     """
+    console = shown(console)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.disable_jit(False))  # in Python's own loops it would take hours
         if directory is not None:
@@ -79,6 +82,15 @@ def run_alone(
         if directory is not None:
             end |= result.end()
         return result
+
+
+def shown(console: Console | None) -> Console | None:
+    """Where progress is shown: the console of the first process. What is computed for it, all
+    processes compute."""
+    shows = agree.of_first(lambda: console is not None)
+    if world.is_first():
+        return console
+    return Console(quiet=True, file=io.StringIO()) if shows else None
 
 
 def check_shell(run_dir: Any, resume: Any, callback: Any, console: Any = None) -> None:

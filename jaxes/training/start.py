@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxes.checks import check, kinds, show
 from jaxes.core import HParams, Problem, State
 from jaxes.files import Arrays, write_arrays
+from jaxes.hosts import agree, world
 from jaxes.problems.observations import ObservationStatistics
 from jaxes.training.identity import read_identity
 
@@ -75,7 +76,8 @@ def fitted(start: Start, what: str, problem: Problem) -> Start:
 def start_and_name(
     mean: Any, problems: Sequence[Problem], resumed: Path | None
 ) -> tuple[Start | None, dict[str, Any]]:
-    """The start of a run or a sweep, and what its identity says of it.
+    """The start of a run or a sweep, and what its identity says of it. Of many processes only the
+    first one reads files.
 
     Args:
       mean: the argument of `jaxes.train`; None for the problem's own.
@@ -85,6 +87,30 @@ def start_and_name(
     Raises:
       ValueError: it has other parameters than a problem, or is no run that has a checkpoint.
     """
+    found: list[Start | None] = []
+
+    def look() -> dict[str, Any]:
+        start, about = _start_and_name(mean, problems, resumed)
+        found.append(start)
+        leaves = [] if start is None else jax.tree.leaves(start)
+        return {"about": about, "leaves": [[str(leaf.dtype), leaf.shape] for leaf in leaves]}
+
+    said = agree.of_first(look)
+    if not said["leaves"]:
+        return None, said["about"]
+    start = found[0] if found else None
+    if world.joined():
+        if start is None:
+            zeros: list[Any] = [np.zeros(shape, dtype) for dtype, shape in said["leaves"]]
+            observed = ObservationStatistics(*zeros[1:]) if zeros[1:] else None
+            start = Start(zeros[0], observed)
+        start = jax.device_get(agree.from_first(start))
+    return start, said["about"]
+
+
+def _start_and_name(
+    mean: Any, problems: Sequence[Problem], resumed: Path | None
+) -> tuple[Start | None, dict[str, Any]]:
     own = None if resumed is None else resumed / FILE
     # Without a run.json the run was cut before it began, and its config says where it begins.
     began = own is not None and own.exists() and (own.parent / "run.json").exists()

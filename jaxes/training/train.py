@@ -9,6 +9,7 @@ from rich.console import Console
 
 from jaxes import core
 from jaxes.core import Problem, Strategy, TrainHParams
+from jaxes.hosts import agree, leaving, world
 from jaxes.training.batch import Batch
 from jaxes.training.identity import config_of, identity_of
 from jaxes.training.loop import Callback
@@ -66,6 +67,9 @@ def train(
       config: kept as `config.yaml` in a new run, for `jaxes resume`; by default what describes the
         problem, the strategy and these arguments, where a config can.
 
+    After `jaxes.use_hosts` all processes call it alike; the first one alone uses `run_dir`, calls
+    `callback` and shows progress.
+
     Raises:
       ValueError: a value outside its range, a `run_dir` that holds a run already (without `resume`)
         or another one (with it), a missing logger package; before anything is compiled.
@@ -87,19 +91,21 @@ def train(
         training = schedule._asdict() | {"seed": seed, "loggers": loggers, "mean": said_of(mean)}
         config = config_of(problem, strategy, hparams, training)
     trial = Trial(0, seed, {}, hparams, config)
-    directory = None if run_dir is None else Path(run_dir)
-    start, about = start_and_name(mean, [problem], directory if resume else None)
-    if start is not None:
-        problem = start.begun(problem)
-    return run_alone(
-        lambda run, path: Batch.of_run(run, problem, strategy, path),
-        trial,
-        identity_of(strategy.population_size, trial, problem) | about,
-        schedule,
-        directory=directory,
-        resume=resume,
-        start=start,
-        loggers=loggers,
-        callback=callback,
-        console=console,
-    )
+    directory = None if run_dir is None or not world.is_first() else Path(run_dir)
+    with leaving.together():
+        start, about = start_and_name(mean, [problem], directory if resume else None)
+        begun = problem if start is None else start.begun(problem)
+        identity = identity_of(strategy.population_size, trial, problem) | about
+        agree.check_same("run", identity | {"schedule": schedule._asdict(), "resume": resume})
+        return run_alone(
+            lambda run, path: Batch.of_run(run, begun, strategy, path),
+            trial,
+            identity,
+            schedule,
+            directory=directory,
+            resume=resume,
+            start=start,
+            loggers=loggers,
+            callback=callback,
+            console=console,
+        )

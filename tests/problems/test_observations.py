@@ -52,7 +52,7 @@ def test_huge_observations_of_one_device_are_lost_to_all():
     """Finite, but not their squares, in an episode that went on: its length is not counted."""
 
     def shares(x):  # of device 0 the first half, of device 1 the second
-        row = jnp.arange(x.shape[0]) // 2 == jax.lax.axis_index(parallel.AXIS)
+        row = jnp.arange(x.shape[0]) // 2 == jax.lax.axis_index(parallel.MEMBER)
         return jnp.where(row[:, None], x, 0)
 
     deviations = jnp.array([[1.0, 2.0], [3.0, -1.0], [1e25, 1.0], [2.0, 2.0]])
@@ -64,7 +64,7 @@ def test_huge_observations_of_one_device_are_lost_to_all():
         done = Episode(jnp.zeros(4), lengths, jnp.zeros(4, bool), moments)
         return merge(statistics, done)
 
-    both = jax.vmap(merged, axis_name=parallel.AXIS)(jnp.arange(2))
+    both = jax.vmap(merged, axis_name=parallel.MEMBER)(jnp.arange(2))
     for leaf in both:
         np.testing.assert_array_equal(leaf[0], leaf[1])
     sound = deviations[jnp.array([0, 1, 3])]

@@ -123,7 +123,7 @@ def test_a_job_sends_sixteen_bytes_to_the_other_devices():
     )
     run = jax.make_jaxpr(
         lambda: lanes.rollout(simulation, jobs, Width(8, refill=3, tail=3, block=2)),
-        axis_env=[(parallel.AXIS, 2)],
+        axis_env=[(parallel.MEMBER, 2)],
     )()
     exchanged = [
         variable.aval

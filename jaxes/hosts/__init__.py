@@ -1,0 +1,1 @@
+"""Many processes as one: they exchange scalars, and one of them writes."""

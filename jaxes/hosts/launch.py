@@ -1,0 +1,154 @@
+"""Many processes on one machine, as a cluster's launcher starts them on many."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import IO
+
+from jaxes.hosts.leaving import FINAL, RESTART, SAVING
+
+GRACE = 5.0  # seconds in which the others end by themselves after the first process
+LONG_GRACE = SAVING + 10.0  # after another one, while the first saves
+# What the runtime prints of itself when it aborts a process.
+FRAMES = re.compile(rb" +@ +0x|\*\*\* (Check failure|SIGABRT)")
+
+
+class Launcher:
+    """Starts a command of jaxes in `count` processes, again after a failure where that is asked
+    for, and passes on what they say and what this one is asked.
+
+    Args:
+      command: arguments of `jaxes`.
+      count: processes.
+      restarts: how many times to start again after a failure.
+      cpu_devices: of each process; by default an equal share of the cores, at least one.
+      say: what is told of processes.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        count: int,
+        restarts: int = 0,
+        cpu_devices: int | None = None,
+        say: Callable[[str], None] = print,
+    ):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        self.command = command
+        self.count = count
+        self.restarts = restarts
+        self.cpu_devices = cpu_devices or max(1, (cores or 1) // count)
+        self.say = say
+        self.asked = 0  # by which signal to end
+        self._processes: list[subprocess.Popen] = []
+
+    def run(self) -> int:
+        """Until all have ended; their exit code."""
+        signals = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, self._pass_on) for number in signals}
+        try:
+            for attempt in range(self.restarts + 1):
+                code = self._run_once(resume=attempt > 0)
+                if code in FINAL or self.asked or attempt == self.restarts:
+                    return code
+                self.say(f"starting again ({attempt + 1} of {self.restarts})")
+            return code
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _pass_on(self, number: int, frame: object) -> None:
+        self.asked = number
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    def _run_once(self, resume: bool) -> int:
+        port = free_port()
+        self._processes = [self._start(index, port, resume) for index in range(self.count)]
+        readers = [
+            threading.Thread(target=_copy, args=(stream, to, index), daemon=True)
+            for index, process in enumerate(self._processes)
+            for stream, to in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+        ]
+        for reader in readers:
+            reader.start()
+        codes = self._wait()
+        for reader in readers:
+            reader.join(timeout=5)
+        return self._code_of(codes)
+
+    def _start(self, index: int, port: int, resume: bool) -> subprocess.Popen:
+        hosts = f"127.0.0.1:{port},{self.count},{index}"
+        own = ["--hosts", hosts, "--cpu-devices", str(self.cpu_devices)]
+        again = ["--resume"] if resume and self.command[0] != "resume" else []
+        program = [sys.executable, "-c", "from jaxes.cli import main; raise SystemExit(main())"]
+        return subprocess.Popen(
+            [*program, *self.command, *own, *again],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C comes to this process, which passes it on
+        )
+
+    def _wait(self) -> list[int]:
+        """The exit codes of all. Once one has ended, the others have a while, and are killed: a
+        stopped process hears nothing else."""
+        ends: dict[int, float] = {}
+        while len(ends) < self.count:
+            time.sleep(0.05)
+            now = time.monotonic()
+            for index, process in enumerate(self._processes):
+                if index not in ends and (code := process.poll()) is not None:
+                    ends[index] = now
+                    if code not in FINAL:
+                        self.say(f"process {index} {said_of(code)}")
+            late = 0 in ends and now - ends[0] > GRACE
+            late |= bool(ends) and now - min(ends.values()) > LONG_GRACE
+            failed = any(self._processes[index].returncode != 0 for index in ends)
+            if late and failed:
+                for index in range(self.count):
+                    if index not in ends:
+                        self._processes[index].kill()
+        return [process.returncode for process in self._processes]
+
+    def _code_of(self, codes: Sequence[int]) -> int:
+        """One for all: what a process was refused for, or asked, comes before what others made of
+        its end; then a failure."""
+        if self.asked or any(code in FINAL and code for code in codes):
+            return next((code for code in codes if code in FINAL and code), 128 + self.asked)
+        bad = [code for code in codes if code != 0]
+        if not bad:
+            return 0
+        return next((code for code in bad if code > 0 and code not in (RESTART, 134)), RESTART)
+
+
+def said_of(code: int) -> str:
+    """What an exit code says."""
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with code {code}"
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _copy(stream: IO[bytes], to: IO[str], index: int) -> None:
+    """Line by line; those of processes after the first say whose they are."""
+    mark = f"[{index}] ".encode() if index else b""
+    for line in stream:
+        if FRAMES.match(line):
+            continue
+        with contextlib.suppress(ValueError, OSError):
+            to.buffer.write(mark + line)  # type: ignore[attr-defined]
+            to.flush()
