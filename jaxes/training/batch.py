@@ -56,6 +56,7 @@ class Batch:
       program: what takes them on, once it is compiled.
       standing: from a state to the one whose tests are of the zero policy.
       derived: from a row to what is told beside it.
+      noise: numbers that are drawn for a generation's update, N · D; None where that is not known.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Batch:
         checkpoints: Path | None,
         standing: Callable[[Any], Any] | None = None,
         derived: Callable[[Row], Row] = lambda row: {},
+        noise: int | None = None,
     ):
+        self.noise = noise
         self.standing = standing or with_zero_mean
         self.derived = derived
         self.runs = runs
@@ -89,7 +92,8 @@ class Batch:
         init_key, *keys = parallel.place(keys_of(run.trial.seed))
         state = jax.jit(lambda key: core.init(key, strategy, problem))(init_key)
         step = core.with_run_key(core.make_generation(strategy, problem))
-        return cls([run], step, tuple(keys), state, checkpoints)
+        noise = strategy.population_size * state.strategy.mean.size
+        return cls([run], step, tuple(keys), state, checkpoints, noise=noise)
 
     @classmethod
     def of_trials(

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from jaxes.hosts import repeated, world
 from jaxes.terminal import format_number, say
 from jaxes.training.loop import Progress
 
@@ -63,6 +64,8 @@ class Display:
                 zero = progress.batch.zero_policy()  # what standing still gives
                 mean = format_number(zero["return_mean"])
                 self.say(f"the zero policy: return {mean}, {describe_tests(zero)}")
+            if world.joined() and progress.batch.noise is not None:
+                self.say(repeated.describe(progress.batch.noise, progress.seconds / progress.count))
         text = _describe(progress)
         if self._bar is not None:
             left = f"{progress.seconds_left:,.0f} s left"
