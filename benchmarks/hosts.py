@@ -144,7 +144,7 @@ def bytes_row(env_name: str, size: str) -> Row:
     """From the program for two hosts of one device, compiled in this process."""
     mesh = Mesh(np.array(jax.devices()[:2]).reshape(2, 1), ("host", "member"))
     problem = jaxes.problems.brax(
-        env_name, jaxes.policies.mlp(HIDDEN[env_name][size]), num_test_episodes=TESTS
+        env_name, policy=jaxes.policies.mlp(HIDDEN[env_name][size]), num_test_episodes=TESTS
     )
     strategy = jaxes.openai_es(JOBS, sigma=0.1, learning_rate=0.05)
     state = jaxes.init(jax.random.key(0), strategy, problem, mesh=mesh)
@@ -419,7 +419,7 @@ def _figure_config() -> str:
 
 @functools.cache
 def _humanoid() -> tuple[jaxes.Problem, jaxes.Strategy]:
-    problem = jaxes.problems.brax("humanoid", jaxes.policies.mlp((8,)), num_test_episodes=4)
+    problem = jaxes.problems.brax("humanoid", policy=jaxes.policies.mlp((8,)), num_test_episodes=4)
     return problem, jaxes.openai_es(JOBS, sigma=0.1, learning_rate=0.05)
 
 
@@ -452,7 +452,7 @@ def _step_seconds(lanes: int) -> float:
 def _episode_lengths() -> np.ndarray:
     """Of the tests of a policy as it begins: episodes are as long as those that are timed."""
     _, strategy = _humanoid()
-    many = jaxes.problems.brax("humanoid", jaxes.policies.mlp((8,)), num_test_episodes=512)
+    many = jaxes.problems.brax("humanoid", policy=jaxes.policies.mlp((8,)), num_test_episodes=512)
     state = jaxes.init(jax.random.key(0), strategy, many)
     step = jax.jit(core.make_generation(strategy, many))
     key = jaxes.parallel.place(jax.random.key(1))

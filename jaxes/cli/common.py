@@ -169,4 +169,5 @@ def resumable(run_dir: Path) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         reason = str(interrupt) or "before the first generation"
         command = f"jaxes resume {shlex.quote(str(run_dir))}"
-        raise type(interrupt)(f"{reason}; go on with: {command}") from interrupt
+        interrupt.args = (f"{reason}; go on with: {command}",)
+        raise

@@ -176,6 +176,8 @@ def came_to(followed: Followed, training: Mapping[str, Any]) -> dict[str, Any]:
         "zero_policy_return": None,
         "env_steps": run.env_steps,
         "seconds": run.seconds,
+        "net_bytes": run.last_row.get("net/bytes"),
+        "waited": run.waited / run.seconds if run.waited else None,
         **{
             COLUMN_OF.get(name, MEASURE + name): x
             for name, x in told_in(tested).get("", {}).items()

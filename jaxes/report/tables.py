@@ -141,8 +141,14 @@ def all_runs(sweep: Sweep) -> list[Column]:
             Column("steps", [f"{row['env_steps']:,}" for row in played], "result"),
             Column("seconds", [number(row["seconds"]) for row in rows], "result"),
             Column("steps/s", [f"{speed:,.0f}" for speed in speeds], "result"),
+            Column("bytes sent", [number(row.get("net_bytes")) for row in rows], "detail"),
+            Column("waited", [_share(row.get("waited")) for row in rows], "detail"),
         ]
     )
+
+
+def _share(part: float | None) -> str:
+    return NOTHING if part is None else f"{part:.0%}"
 
 
 def named_tests(told: Mapping[str, Row]) -> list[Column]:

@@ -138,6 +138,7 @@ REMEMBERED = (
     "env_steps",
     "num_diverged",
     "seconds",
+    "waited",
     "tests",
     "last_row",
     "rows_lost",
@@ -154,7 +155,7 @@ class Run:
         self.directory = directory
         self.status = "done"
         self.env_steps = self.num_diverged = 0
-        self.seconds = 0.0
+        self.seconds = self.waited = 0.0  # waited: of them, for other processes
         self.tests: list[Row] = []
         self.last_row: Row = {}
         self.rows_lost = ""  # what is to be said of rows that are missing
@@ -245,6 +246,7 @@ class Run:
             self.env_steps += round(row.get("rollout/env_steps") or 0)
             self.num_diverged += row.get("rollout/diverged") or 0
             self.seconds += row.get("time/seconds") or 0.0
+            self.waited += row.get("time/wait") or 0.0
             self.all_diverged = not is_finite(row.get("fitness/mean", 0.0))
             self.last_row = row
             if "test/return_mean" in row:
