@@ -48,8 +48,8 @@ class Interrupt:
             os.write(2, b"\nstopping after this chunk; once more to stop at once\n")
 
     def stop(self, message: str) -> NoReturn:
-        """Raises what was asked for: KeyboardInterrupt, or Terminated; `agreed`, since processes that
-        run as one do so together."""
+        """Raises what was asked for: KeyboardInterrupt, or Terminated. It is `agreed`: processes
+        that run as one raise it together."""
         interrupt = _kind_of(self.asked)(message)
         interrupt.agreed = True  # type: ignore[attr-defined]
         raise interrupt
