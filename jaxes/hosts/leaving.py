@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 import jax
 
 from jaxes.hosts import world
+from jaxes.interrupt import Terminated
 
 FAILED, BAD_INPUT, INTERRUPTED, TERMINATED, RESTART = 1, 2, 130, 143, 75  # exit codes
 FINAL = (0, BAD_INPUT, INTERRUPTED, TERMINATED)  # after these nothing is started again
@@ -52,7 +53,9 @@ _code: int | None = None  # with which this process ends, where it must not wait
 
 def host_of(process: int) -> str:
     """The machine on which a process runs."""
-    return world.read(f"host/{process}") or "an unknown host"
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # the board may be gone by now
+        return world.read(f"host/{process}") or "an unknown host"
+    return "an unknown host"
 
 
 def tell_where() -> None:
@@ -102,8 +105,6 @@ def fail_alone(error: BaseException) -> None:
 
 
 def code_of(error: BaseException) -> int:
-    from jaxes.interrupt import Terminated
-
     if isinstance(error, KeyboardInterrupt):
         return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     return BAD_INPUT if isinstance(error, ValueError) else FAILED
@@ -118,7 +119,8 @@ def losing_others(save: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
-        leave(RESTART, f"a process is gone: {' '.join(str(error).split())[:200]}")
+        said = " ".join(str(error).split())[:200]
+        leave(RESTART, f"an exchange broke, as when a process is gone: {said}")
     finally:
         _save = None
 
