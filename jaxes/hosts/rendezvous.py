@@ -85,7 +85,7 @@ def _welcome(connection: socket.socket, place: Place, come: dict[int, socket.soc
     size, index = int(said[1]), int(said[2])
     if size != place.size:
         return f"process {index} says that there are {size} processes, process 0 says {place.size}"
-    if index in come or index == 0:
+    if (index in come and not _gone(come[index])) or index == 0:
         return f"process {index} has come already: it was started twice"
     come[index] = connection
     return None
