@@ -16,6 +16,7 @@ SCRIPT = """
 import hashlib, json, sys
 import jax, jax.numpy as jnp, numpy as np
 import jaxes
+from jax.sharding import Mesh
 from jaxes import parallel
 from jaxes.problems import functions
 from jaxes.environments import Environment
@@ -25,17 +26,23 @@ from jaxes.rollouts.width import Width
 from adapters import Context, rollout
 from walks import walk as breaking_walk
 
-count = int(sys.argv[1])
+hosts, members = map(int, sys.argv[1:])
+count = hosts * members
 assert jaxes.use_cpu_devices(count) == count
 assert jax.local_device_count() == count
+# Devices of one process stand for those of several.
+mesh = Mesh(np.array(jax.devices()).reshape(hosts, members), (parallel.HOST, parallel.MEMBER))
+replicated = lambda fn: jax.jit(parallel.replicated(fn, mesh))
+number = lambda: parallel.host_index() * members + parallel.device_index()
 
 def train(problem, strategy, num_generations=3):
-    state = jaxes.init(jax.random.key(0), strategy, problem)
-    step = jaxes.make_update_step(strategy, problem)
+    state = jaxes.init(jax.random.key(0), strategy, problem, mesh=mesh)
+    step = jaxes.make_update_step(strategy, problem, mesh)
     run = jax.jit(lambda key, state: jaxes.run(step, key, state, num_generations))
-    state, metrics = run(parallel.place(jax.random.key(1)), state)
+    state, metrics = run(parallel.place(jax.random.key(1), mesh), state)
     assert np.isfinite(metrics["fitness/mean"]).all()
-    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+    metrics.pop("rollout/utilization", None)
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state, metrics))]
     return hashlib.sha256(b"".join(leaves)).hexdigest(), float(metrics["fitness/mean"][-1])
 
 policy = jaxes.problems.policy_search(
@@ -47,17 +54,45 @@ results = {
 }
 terms = 10.0 ** jax.random.uniform(jax.random.key(2), (99, 3), minval=-6, maxval=30)
 signs = jnp.where(jax.random.bernoulli(jax.random.key(3), shape=terms.shape), 1, -1)
-mine = lambda: jnp.arange(99) % parallel.num_devices() == parallel.device_index()
-results["sum"] = np.asarray(jax.jit(parallel.replicated(lambda x: parallel.exact_sum(
-    jnp.where(mine()[:, None], x, 0))))(terms * signs)).tolist()
-shares = jax.jit(parallel.replicated(lambda pending: parallel.all_sum(
-    parallel.divide(pending) * (1 + parallel.device_index()))))
+mine = lambda: jnp.arange(99) % count == number()
+results["sum"] = np.asarray(replicated(lambda x: parallel.exact_sum(
+    jnp.where(mine()[:, None], x, 0)))(terms * signs)).tolist()
+share = lambda pending: parallel.divide(parallel.share_of_host(pending))
+shares = replicated(lambda pending: parallel.all_sum(share(pending) * (1 + number())))
 results["shares"] = np.asarray(shares(jnp.arange(20) % 3 > 0)).tolist()
-rows = {n: jnp.arange(2.0 * n).reshape(n, 2) for n in (1, 5, 9)}
 results["rows"] = [
-    np.asarray(jax.jit(parallel.replicated(lambda x: parallel.map_divided(jnp.sum, x)))(x)).tolist()
-    for x in rows.values()
+    np.asarray(replicated(lambda x: parallel.map_divided(jnp.sum, x, hosts=across))(x)).tolist()
+    for x in (jnp.arange(2.0 * n).reshape(n, 2) for n in (1, 5, 9)) for across in (False, True)
 ]
+
+def masked(mask, tree):  # of what a device did not run it has zeros
+    return jax.tree.map(
+        lambda x: jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.zeros_like(x)), tree)
+
+def bits(tree):
+    return [np.asarray(leaf).view(np.uint8).ravel().tolist() for leaf in jax.tree.leaves(tree)]
+
+@replicated
+def collected(tree, pending, tested):
+    ran = masked(share(pending), tree)
+    own = masked(jnp.arange(pending.size) * 7 % count == number(), tree)
+    return parallel.collect(ran, pending), parallel.collect_tested(own, tested)
+
+special = np.uint32([0x7FC00001, 0xFFC12345, 0x80000000, 0x7F800000, 0xFF800000, 1]).view(np.float32)
+results["collected"] = []
+for size in (1, 2, 7, 64):
+    rng = np.random.default_rng(size)
+    tree = {
+        "float": rng.choice(np.r_[special, rng.normal(size=9).astype(np.float32)], (size, 2, 3)),
+        "int": rng.integers(-2**31, 2**31, size, np.int32),
+        "flag": rng.random((size, 3)) < 0.5,
+    }
+    for pending in (np.ones(size, bool), rng.random(size) < 0.6, np.zeros(size, bool)):
+        found = bits(collected(tree, pending, True))
+        assert found == bits((masked(pending, tree), tree))
+        results["collected"].append(found)
+    untested = bits(collected(tree, pending, False)[1])
+    assert count == 1 or untested == bits(jax.tree.map(np.zeros_like, tree))
 
 def walk(width):  # 200 episodes of 1 to 200 steps, most of them short, of one reward each
     def reset(key):
@@ -75,7 +110,7 @@ def walk(width):  # 200 episodes of 1 to 200 steps, most of them short, of one r
     run = lambda pending: rollout(
         Environment(reset, step, 1), act, (), jobs(pending), width=width,
         episode_length=200)
-    episodes = jax.jit(parallel.replicated(run))(jnp.ones(200, bool)).episodes
+    episodes = replicated(run)(jnp.ones(200, bool)).episodes
     lengths, rewards = jax.vmap(lambda key: reset(key)[0])(keys)
     np.testing.assert_array_equal(episodes.length, lengths)
     np.testing.assert_allclose(episodes.total_reward, lengths * rewards, rtol=1e-5)
@@ -94,24 +129,26 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def results():
-    """What the script says, by number of devices."""
-    return {count: said_by(SCRIPT, count) for count in (1, 3)}
+    """What the script says, by number of devices: of one, and of two hosts with two each."""
+    return {hosts * members: said_by(SCRIPT, hosts, members) for hosts, members in ((1, 1), (2, 2))}
 
 
-@pytest.mark.parametrize("what", ["policy", "function", "walk", "sum"])
+@pytest.mark.parametrize("what", ["policy", "function", "walk", "sum", "collected"])
 def test_the_number_of_devices_does_not_change_a_bit(results, what):
-    assert results[1][what] == results[3][what]
+    assert results[1][what] == results[4][what]
 
 
 def test_pending_jobs_are_dealt_out_in_pairs(results):
-    owner = np.array(results[3]["shares"])
+    """To hosts, and there to devices."""
+    owner = np.array(results[4]["shares"])
     pending = np.arange(20) % 3 > 0
     np.testing.assert_array_equal(owner[~pending], 0)
-    np.testing.assert_array_equal(owner[pending], 1 + np.arange(pending.sum()) // 2 % 3)
+    pair = np.arange(pending.sum()) // 2
+    np.testing.assert_array_equal(owner[pending], 1 + pair % 2 * 2 + pair // 2 % 2)
 
 
 def test_a_started_backend_is_left_alone(results):
-    assert "must be called before" in results[3]["error"]
+    assert "must be called before" in results[4]["error"]
     jax.devices()
     with pytest.raises(RuntimeError, match="must be called before JAX does anything else"):
         jaxes.use_cpu_devices(7)
@@ -157,10 +194,10 @@ def test_one_device_computes_what_many_do(results):
     step = jaxes.make_update_step(strategy, problem, mesh)
     run = jax.jit(lambda key, state: jaxes.run(step, key, state, 3))
     _, metrics = run(parallel.place(jax.random.key(1), mesh), state)
-    expected = results[3]["function"][1]
+    expected = results[4]["function"][1]
     np.testing.assert_allclose(metrics["fitness/mean"][-1], expected, rtol=1e-4)
 
 
 def test_rows_are_mapped_in_order(results):
     expected = [np.arange(2.0 * n).reshape(n, 2).sum(axis=1).tolist() for n in (1, 5, 9)]
-    assert results[3]["rows"] == expected
+    assert results[4]["rows"][::2] == results[4]["rows"][1::2] == expected
