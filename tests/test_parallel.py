@@ -78,7 +78,8 @@ def collected(tree, pending, tested):
     own = masked(jnp.arange(pending.size) * 7 % count == number(), tree)
     return parallel.collect(ran, pending), parallel.collect_tested(own, tested)
 
-special = np.uint32([0x7FC00001, 0xFFC12345, 0x80000000, 0x7F800000, 0xFF800000, 1]).view(np.float32)
+special = np.uint32([0x7FC00001, 0xFFC12345, 0x80000000, 0x7F800000, 0xFF800000, 1])
+special = special.view(np.float32)
 results["collected"] = []
 for size in (1, 2, 7, 64):
     rng = np.random.default_rng(size)

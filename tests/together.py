@@ -30,7 +30,8 @@ class Together:
 
     def __init__(self, command, count, **settings):
         port = free_port()
-        self._files = [[tempfile.TemporaryFile("w+") for _ in range(2)] for _ in range(count)]
+        # Closed in __exit__. A pipe that nobody reads would hold its process up.
+        self._files = [[tempfile.TemporaryFile("w+") for _ in range(2)] for _ in range(count)]  # noqa: SIM115
         self.processes = []
         for index, (out, err) in enumerate(self._files):
             hosts = f"127.0.0.1:{port},{count},{index}" if count > 1 else "off"
