@@ -1,5 +1,6 @@
 """Processes of a script, or of `jaxes`, that run as one on this machine."""
 
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -30,10 +31,12 @@ class Together:
 
     def __init__(self, command, count, **settings):
         port = free_port()
-        # Closed in __exit__. A pipe that nobody reads would hold its process up.
-        self._files = [[tempfile.TemporaryFile("w+") for _ in range(2)] for _ in range(count)]  # noqa: SIM115
+        self._stack = contextlib.ExitStack()
+        self._files = []
         self.processes = []
-        for index, (out, err) in enumerate(self._files):
+        for index in range(count):
+            out, err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115
+            self._files.append((self._stack.enter_context(out), self._stack.enter_context(err)))
             hosts = f"127.0.0.1:{port},{count},{index}" if count > 1 else "off"
             filled = [
                 str(part).replace("{hosts}", hosts).replace("{index}", str(index))
@@ -50,9 +53,7 @@ class Together:
         for process in self.processes:
             process.kill()
             process.wait()
-        for out, err in self._files:
-            out.close()
-            err.close()
+        self._stack.close()
 
     def ended(self, *which):
         """What these processes came to, by default all."""

@@ -141,3 +141,11 @@ def test_processes_that_are_called_otherwise_are_refused(two):
         assert "0.1 in process 0" in one.err
     assert "Traceback" not in two.ended[1].err
     assert [path.name for path in two.folder.iterdir()] == ["run"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "devices"), [(4, 1), (2, 2), (3, 1)])
+def test_any_number_of_processes_has_the_bits_of_one(count, devices, alone, tmp_path):
+    run = Run(tmp_path, count, devices).end()
+    assert {said["devices"] for said in run.said} == {count * devices}
+    assert_same_run(run, alone)

@@ -1,0 +1,239 @@
+"""Commands in many processes: how they end, go on, and what they leave."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import together
+import yaml
+from sweep_runs import CONFIG, table
+
+from jaxes.training.checkpoint import Checkpoints
+
+pytestmark = pytest.mark.slow
+
+TINY = """
+environment: {name: pendulum}
+policy: {name: mlp, hidden: [4]}
+problem: {num_test_episodes: 4, episode_length: 100}
+strategy:
+  name: openai_es
+  population_size: 32
+  openai_es: {sigma: 0.1, learning_rate: 0.05}
+training: {num_generations: 1200, checkpoint_every: 20, test_every: 20}
+"""
+OWN = ("time/", "net/", "rollout/utilization")
+FOR_EVER = ("--set", "training.num_generations=1000000")
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An undisturbed run in one process."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "tiny.yaml").write_text(TINY)
+    (done,) = ended("train", "tiny.yaml", "--run-dir", "run", cwd=folder)
+    assert done.code == 0, done.err
+    return folder / "run"
+
+
+def ended(*arguments, **settings):
+    with together.jaxes(*arguments, **settings) as processes:
+        return processes.ended()
+
+
+def rows_of(run_dir):
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith(OWN)} for line in lines]
+
+
+def saved(run_dir):
+    """The last saved generation, and the bytes of its state."""
+    generation, leaves = Checkpoints(run_dir / "checkpoints", read_only=True).newest()
+    return generation, {name: leaf.tobytes() for name, leaf in leaves.items()}
+
+
+def assert_same_run(run_dir, whole):
+    for ours, theirs in zip(rows_of(run_dir), rows_of(whole), strict=True):
+        assert ours == theirs, ours["generation"]
+    assert saved(run_dir) == saved(whole)
+
+
+def wait_for_generation(run_dir, generation):
+    deadline = time.monotonic() + together.TIMEOUT
+    metrics = run_dir / "metrics.jsonl"
+    while not metrics.exists() or metrics.read_bytes().count(b"\n") < generation:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def launched(launcher):
+    """The processes of `jaxes launch` that run now, by their numbers."""
+    found = {}
+    for child in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split():
+        command = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+        found[int(command[command.index("--hosts") + 1].rpartition(",")[2])] = int(child)
+    return found
+
+
+def test_each_resume_may_have_another_number_of_processes(workplace, whole):
+    for count, generations in ((3, 30), (1, 70), (2, 1200)):
+        done = ended(
+            *("train", "tiny.yaml", "--run-dir", "run", "--resume"),
+            *("--set", f"training.num_generations={generations}"),
+            count=count,
+            cwd=workplace,
+        )
+        assert [one.code for one in done] == [0] * count, done
+        assert len(rows_of(workplace / "run")) == generations
+    assert_same_run(workplace / "run", whole)
+
+
+@pytest.mark.parametrize("killed", [1, 0])
+def test_a_killed_process_changes_no_bit_of_what_is_launched(killed, workplace, whole):
+    command = [sys.executable, *together.JAXES, "launch", "-n", "3", "--restarts", "3"]
+    command += ["--cpu-devices", "1", "--", "train", "tiny.yaml", "--run-dir", "run"]
+    with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as launcher:
+        try:
+            wait_for_generation(workplace / "run", 30)
+            os.kill(launched(launcher)[killed], signal.SIGKILL)
+            _, said = launcher.communicate(timeout=together.TIMEOUT)
+        finally:
+            launcher.terminate()
+    assert launcher.returncode == 0, said
+    assert f"jaxes launch: process {killed} was ended by SIGKILL" in said
+    assert "jaxes launch: starting again (1 of 3)" in said
+    assert_same_run(workplace / "run", whole)
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_sigterm_to_one_ends_all_with_a_checkpoint(asked, workplace):
+    run_dir = workplace / "run"
+    train = ("train", "tiny.yaml", "--run-dir", "run", *FOR_EVER)
+    with together.jaxes(*train, count=3, cwd=workplace) as processes:
+        wait_for_generation(run_dir, 30)
+        processes.processes[asked].send_signal(signal.SIGTERM)
+        done = processes.ended()
+    assert [one.code for one in done] == [143] * 3, done
+    assert "go on with: jaxes resume run" in done[0].out
+    assert saved(run_dir)[0] == len(rows_of(run_dir)) >= 30
+    assert json.loads((run_dir / "run.json").read_text())["reason"] == "interrupted"
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_process_that_stops_is_named_and_ends_all(stopped, workplace):
+    run_dir = workplace / "run"
+    train = ("train", "tiny.yaml", "--run-dir", "run", "--patience", 8, *FOR_EVER)
+    with together.jaxes(*train, count=3, cwd=workplace) as processes:
+        wait_for_generation(run_dir, 30)
+        processes.processes[stopped].send_signal(signal.SIGSTOP)
+        others = processes.ended(*{0, 1, 2} - {stopped})
+    assert [one.code for one in others] == [75, 75], others
+    for one in others:
+        assert f"jaxes: failed: process {stopped} " in one.err
+    if stopped != 0:
+        assert saved(run_dir)[0] == len(rows_of(run_dir)) >= 30
+
+
+@pytest.mark.parametrize("stopped", [0, 2])
+def test_launch_kills_who_is_stopped_and_goes_on(stopped, workplace, whole):
+    command = [sys.executable, *together.JAXES, "launch", "-n", "3", "--restarts", "1"]
+    command += ["--cpu-devices", "1", "--", "train", "tiny.yaml", "--run-dir", "run"]
+    command += ["--patience", "8"]
+    with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as launcher:
+        try:
+            wait_for_generation(workplace / "run", 30)
+            os.kill(launched(launcher)[stopped], signal.SIGSTOP)
+            _, said = launcher.communicate(timeout=together.TIMEOUT)
+        finally:
+            launcher.terminate()
+    assert launcher.returncode == 0, said
+    assert f"jaxes: failed: process {stopped} " in said
+    assert f"jaxes launch: process {stopped} was ended by SIGKILL" in said
+    assert_same_run(workplace / "run", whole)
+
+
+def assert_refused(done, message):
+    """All, with code 2; the first says why in one line, the others what it said."""
+    assert [one.code for one in done] == [2] * len(done), done
+    assert message in done[0].err
+    for one in done:
+        assert message.removeprefix("jaxes: error: ") in one.err
+        assert one.err.count("\n") == 1, one.err
+
+
+def test_a_directory_that_holds_a_run_is_refused(workplace):
+    (workplace / "run").mkdir()
+    (workplace / "run" / "metrics.jsonl").write_text("{}\n")
+    done = ended("train", "tiny.yaml", "--run-dir", "run", count=2, cwd=workplace)
+    assert_refused(done, "jaxes: error: run_dir: run already holds a run (metrics.jsonl")
+    assert (workplace / "run" / "metrics.jsonl").read_text() == "{}\n"
+
+
+def test_a_directory_in_use_is_refused(workplace):
+    train = ("train", "tiny.yaml", "--run-dir", "run")
+    with together.jaxes(*train, *FOR_EVER, cwd=workplace) as process:
+        wait_for_generation(workplace / "run", 1)
+        done = ended(*train, "--resume", count=2, cwd=workplace)
+        assert process.processes[0].poll() is None
+    assert_refused(done, "jaxes: error: run_dir: run is in use by another process")
+
+
+def test_other_numbers_of_devices_are_refused(workplace):
+    text = f"""
+import sys
+from jaxes.cli import main
+where, place = sys.argv[1:]
+raise SystemExit(main([
+    "train", {str(workplace / "tiny.yaml")!r}, "--hosts", where,
+    "--cpu-devices", str(int(place) + 1)]))
+"""
+    with together.script(text, "{index}", count=2, cwd=workplace) as processes:
+        done = processes.ended()
+    message = "jaxes: error: devices: all processes must have the same versions and devices: "
+    assert_refused(done, f"{message}'2 of cpu' in process 1")
+    assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
+
+
+def test_one_of_many_that_trains_alone_is_told_so(workplace):
+    environment = os.environ | {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2"}
+    short = ("--set", "training.num_generations=2")
+    train = ("train", "tiny.yaml", "--run-dir", "run", *short)
+    (done,) = ended(*train, cwd=workplace, env=environment)
+    assert done.code == 0, done.err
+    said = "jaxes: this is process 2 of 4 that Slurm has started, and hosts are off: "
+    assert done.err.count(said) == done.err.count("\n") == 1
+    assert len(rows_of(workplace / "run")) == 2
+
+
+def test_a_sweep_of_many_processes_has_the_files_of_one(workplace):
+    sweep = {
+        "grid": {"strategy.cem.sigma": [0.1, 1.0]},
+        "num_seeds": 2,
+        "halving": {"generations": [4], "keep": 0.5},
+    }
+    (workplace / "sweep.yaml").write_text(yaml.safe_dump(CONFIG | {"sweep": sweep}))
+    for name, count, devices in (("one", 1, 2), ("two", 2, 1)):
+        command = ("sweep", "sweep.yaml", "--run-dir", name)
+        done = ended(*command, count=count, devices=devices, cwd=workplace)
+        assert [one.code for one in done] == [0] * count, done
+    one, two = workplace / "one", workplace / "two"
+    files = [sorted(str(path.relative_to(run)) for path in run.rglob("*")) for run in (one, two)]
+    assert files[0] == files[1]
+    for ours, theirs in zip(table(two), table(one), strict=True):
+        for name in theirs:
+            assert "seconds" in name or "run_dir" in name or ours[name] == theirs[name], name
+    statuses = [row["status"] for row in table(two)]
+    assert sorted(statuses) == ["done", "done", "dropped", "dropped"]
+    for trial in (one / "trials").iterdir():
+        assert_same_run(two / "trials" / trial.name, trial)
