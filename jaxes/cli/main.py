@@ -29,13 +29,12 @@ from jaxes.cli import (
     verify,
     watch,
 )
+from jaxes.exits import BAD_INPUT, BEGUN, DidNotMeetError, code_of
 from jaxes.hosts import join, leaving, world
-from jaxes.hosts.leaving import BAD_INPUT, FAILED, INTERRUPTED, TERMINATED
-from jaxes.interrupt import Terminated
 from jaxes.terminal import PatientConsole, say, spell_out
-from jaxes.training.directory import DISK_FAILS
-from jaxes.training.loop import BEGUN
 
+# What is said in a line; other exceptions are errors in the code, and are shown whole.
+TOLD = (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError, DidNotMeetError)
 COMMANDS = (
     train,
     sweep,
@@ -55,7 +54,7 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code is 0, 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143
-    (SIGTERM)."""
+    (SIGTERM); see `jaxes.exits`."""
     for stream in (sys.stdout, sys.stderr):
         spell_out(stream)
     options = _parser().parse_args(arguments)
@@ -72,18 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return options.command(options, console) or 0
     except BrokenPipeError:  # of `jaxes list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
-        notes = getattr(error, "__notes__", [])
+    except TOLD as error:
+        code, notes = code_of(error), getattr(error, "__notes__", [])
         begun = [note for note in notes if note.startswith(BEGUN)]
-        no_input = isinstance(error, OSError) and error.errno in DISK_FAILS
-        refused = not begun and not no_input and isinstance(error, ValueError | OSError)
-        what = "error" if refused else "failed"
+        what = "error" if code == BAD_INPUT else "failed"
         say(Console(stderr=True), f"jaxes: {what}: {'; '.join([str(error), *begun])}")
-        return BAD_INPUT if refused else FAILED
+        return code
     except KeyboardInterrupt as interrupt:
         said = f"interrupted: {interrupt}" if str(interrupt) else "interrupted"
         say(console, said)
-        return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+        return code_of(interrupt)
     return 0
 
 

@@ -50,8 +50,9 @@ def use_hosts(hosts: str = "auto", *, timeout: float = TIMEOUT, patience: float 
       Which process this is.
 
     Raises:
-      ValueError: another form, a process that comes twice or not at all, a port in use, an address
-        that does not answer, or processes with other versions or numbers of devices.
+      ValueError: another form, a process that comes twice, a port in use, or processes with other
+        versions or numbers of devices.
+      jaxes.exits.DidNotMeetError: a process did not come, or did not answer, in time.
       RuntimeError: JAX has started already.
 
     Example:

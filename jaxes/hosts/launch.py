@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from jaxes.hosts.leaving import FINAL, RESTART, SAVING
+from jaxes.exits import FINAL, RESTART
+from jaxes.hosts.leaving import SAVING
 
 GRACE = 5.0  # seconds in which the others end by themselves after the first process
 LONG_GRACE = SAVING + 10.0  # after another one, while the first saves

@@ -17,11 +17,9 @@ from typing import Any, NamedTuple, NoReturn
 
 import jax
 
+from jaxes.exits import RESTART, code_of
 from jaxes.hosts import world
-from jaxes.interrupt import Terminated
 
-FAILED, BAD_INPUT, INTERRUPTED, TERMINATED, RESTART = 1, 2, 130, 143, 75  # exit codes
-FINAL = (0, BAD_INPUT, INTERRUPTED, TERMINATED)  # after these nothing is started again
 GRACE = 2.0  # seconds in which what fails everywhere may fail here as well
 LINGERING = 6.0  # seconds in which the others may hear of it
 SAVING = 60.0  # seconds in which the last finished generation can be saved
@@ -102,12 +100,6 @@ def fail_alone(error: BaseException) -> None:
     _code = code_of(error)
     said = " ".join(str(error).split())[:1000] or type(error).__name__
     tell(Failure(world.index(), said, _code))
-
-
-def code_of(error: BaseException) -> int:
-    if isinstance(error, KeyboardInterrupt):
-        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
-    return BAD_INPUT if isinstance(error, ValueError) else FAILED
 
 
 @contextlib.contextmanager

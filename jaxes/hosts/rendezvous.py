@@ -11,6 +11,8 @@ import socket
 import time
 from typing import NamedTuple
 
+from jaxes.exits import DidNotMeetError
+
 HELLO = b"jaxes"
 ANSWER_SECONDS = 5.0  # in which who connects must say who it is
 LONGEST = 500  # bytes of what one says
@@ -33,7 +35,8 @@ def meet(place: Place, timeout: float) -> None:
     """Returns when all processes have come.
 
     Raises:
-      ValueError: they did not within `timeout` seconds, or this one is refused.
+      ValueError: this one is refused, or its port is in use.
+      DidNotMeetError: they did not within `timeout` seconds.
     """
     end = time.monotonic() + timeout
     if place.place == 0:
@@ -63,8 +66,8 @@ def _gather(server: socket.socket, place: Place, end: float, timeout: float) -> 
                 missing = [i for i in range(1, place.size) if i not in come]
                 listed = ", ".join(map(str, missing[:10])) + ", ..." * (len(missing) > 10)
                 reason = f"of {place.size} processes these did not come within {timeout:.0f} s: "
-                _answer(come, f"no {reason}{listed}")
-                raise ValueError(f"hosts: {reason}{listed}")
+                _answer(come, f"late {reason}{listed}")
+                raise DidNotMeetError(f"hosts: {reason}{listed}")
             server.settimeout(1)
             with contextlib.suppress(TimeoutError):
                 connection, (address, *_) = server.accept()
@@ -101,9 +104,6 @@ def _ask(place: Place, end: float, timeout: float) -> None:
                 connection.sendall(HELLO + f" {place.size} {place.place}\n".encode())
                 waiting = max(end - time.monotonic(), 0) + ANSWER_SECONDS
                 said = _line(connection, waiting).decode(errors="replace")
-        except socket.gaierror as error:
-            text = f"hosts: {place.address!r} is no address: {error.strerror}"
-            raise ValueError(text) from error
         except OSError as error:
             reason = error.strerror or "no answer"
             time.sleep(0.2)
@@ -112,9 +112,11 @@ def _ask(place: Place, end: float, timeout: float) -> None:
             return
         if said.startswith("no "):
             raise ValueError(f"hosts: {said[3:]}")
+        if said.startswith("late "):
+            raise DidNotMeetError(f"hosts: {said[5:]}")
         reason = "something else listens there, or the processes have met already"
         time.sleep(0.2)
-    raise ValueError(
+    raise DidNotMeetError(
         f"hosts: process 0 did not answer at {place} within {timeout:.0f} s ({reason})"
     )
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 
+from jaxes.exits import RESTART
 from jaxes.hosts import leaving, world
 
 _watch: "Watch | None" = None
@@ -91,7 +92,7 @@ class Watch:
                 continue  # the guard knows for how long
             if found is not None and found.process != world.index():
                 # What is wrong with the input is found by all, each for itself.
-                grace = 0 if found.code == leaving.RESTART else leaving.GRACE
+                grace = 0 if found.code == RESTART else leaving.GRACE
                 if not self._stopped.wait(grace):
                     leaving.leave(found.code, found.described())
 
@@ -101,7 +102,7 @@ class Watch:
             quiet = time.monotonic() - self._answered
             if quiet > self.silence + self.interval:
                 text = f"process 0 has not answered for {quiet:.0f} s"
-                leaving.leave(leaving.RESTART, text)
+                leaving.leave(RESTART, text)
 
     def _look(self) -> None:
         """In the first process: who is silent, or who is waited for."""
@@ -124,7 +125,7 @@ class Watch:
 
     def _name(self, process: int, message: str) -> None:
         """Ends all, because of one."""
-        failure = leaving.Failure(process, message, leaving.RESTART)
+        failure = leaving.Failure(process, message, RESTART)
         leaving.tell(failure)
         leaving.leave(failure.code, failure.described())
 

@@ -12,16 +12,15 @@ docs/run_directory.md says all of it.
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from jaxes.exits import DISK_FAILS
 from jaxes.training.identity import check_identity, describe
 
-DISK_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # these say nothing of the input
 RUN_FILES = (
     "run.json",
     "config.yaml",

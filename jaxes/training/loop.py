@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from jaxes.core import TrainState
+from jaxes.exits import BEGUN
 from jaxes.hosts import agree, watch, world
 from jaxes.interrupt import Interrupt, answer
 from jaxes.training.batch import Batch
@@ -43,9 +44,6 @@ class Progress:
 
 class Watch(Protocol):
     def update(self, progress: Progress) -> None: ...
-
-
-BEGUN = "the run had begun"  # and so something was touched: see `Loop`
 
 
 class Loop(Interrupt):
