@@ -1,5 +1,6 @@
 """Commands in many processes: how they end, go on, and what they leave."""
 
+import contextlib
 import json
 import os
 import signal
@@ -28,6 +29,8 @@ strategy:
 training: {num_generations: 1200, checkpoint_every: 20, test_every: 20}
 """
 OWN = ("time/", "net/", "rollout/utilization")
+# With the flags of users: with those of the other tests last bits of `return/mean` may differ.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
 FOR_EVER = ("--set", "training.num_generations=1000000")
 
 
@@ -48,8 +51,12 @@ def whole(tmp_path_factory):
 
 
 def ended(*arguments, **settings):
-    with together.jaxes(*arguments, **settings) as processes:
+    with started(*arguments, **settings) as processes:
         return processes.ended()
+
+
+def started(*arguments, **settings):
+    return together.jaxes(*arguments, **{"env": ENVIRONMENT} | settings)
 
 
 def rows_of(run_dir):
@@ -77,6 +84,29 @@ def wait_for_generation(run_dir, generation):
         time.sleep(0.02)
 
 
+@contextlib.contextmanager
+def launching(workplace, *options, patience=600):
+    """`jaxes launch` of three processes; none is left behind."""
+    command = [sys.executable, *together.JAXES, "launch", "-n", "3", "--cpu-devices", "1", *options]
+    command += ["--", "train", "tiny.yaml", "--run-dir", "run", "--patience", str(patience)]
+    launcher = subprocess.Popen(
+        command,
+        cwd=workplace,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield launcher
+    finally:
+        if launcher.poll() is None:
+            for process in launched(launcher).values():
+                os.kill(process, signal.SIGKILL)
+        launcher.kill()
+        launcher.communicate()
+
+
 def launched(launcher):
     """The processes of `jaxes launch` that run now, by their numbers."""
     found = {}
@@ -101,15 +131,10 @@ def test_each_resume_may_have_another_number_of_processes(workplace, whole):
 
 @pytest.mark.parametrize("killed", [1, 0])
 def test_a_killed_process_changes_no_bit_of_what_is_launched(killed, workplace, whole):
-    command = [sys.executable, *together.JAXES, "launch", "-n", "3", "--restarts", "3"]
-    command += ["--cpu-devices", "1", "--", "train", "tiny.yaml", "--run-dir", "run"]
-    with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as launcher:
-        try:
-            wait_for_generation(workplace / "run", 30)
-            os.kill(launched(launcher)[killed], signal.SIGKILL)
-            _, said = launcher.communicate(timeout=together.TIMEOUT)
-        finally:
-            launcher.terminate()
+    with launching(workplace, "--restarts", "3") as launcher:
+        wait_for_generation(workplace / "run", 30)
+        os.kill(launched(launcher)[killed], signal.SIGKILL)
+        _, said = launcher.communicate(timeout=together.TIMEOUT)
     assert launcher.returncode == 0, said
     assert f"jaxes launch: process {killed} was ended by SIGKILL" in said
     assert "jaxes launch: starting again (1 of 3)" in said
@@ -120,7 +145,7 @@ def test_a_killed_process_changes_no_bit_of_what_is_launched(killed, workplace, 
 def test_sigterm_to_one_ends_all_with_a_checkpoint(asked, workplace):
     run_dir = workplace / "run"
     train = ("train", "tiny.yaml", "--run-dir", "run", *FOR_EVER)
-    with together.jaxes(*train, count=3, cwd=workplace) as processes:
+    with started(*train, count=3, cwd=workplace) as processes:
         wait_for_generation(run_dir, 30)
         processes.processes[asked].send_signal(signal.SIGTERM)
         done = processes.ended()
@@ -134,7 +159,7 @@ def test_sigterm_to_one_ends_all_with_a_checkpoint(asked, workplace):
 def test_a_process_that_stops_is_named_and_ends_all(stopped, workplace):
     run_dir = workplace / "run"
     train = ("train", "tiny.yaml", "--run-dir", "run", "--patience", 8, *FOR_EVER)
-    with together.jaxes(*train, count=3, cwd=workplace) as processes:
+    with started(*train, count=3, cwd=workplace) as processes:
         wait_for_generation(run_dir, 30)
         processes.processes[stopped].send_signal(signal.SIGSTOP)
         others = processes.ended(*{0, 1, 2} - {stopped})
@@ -147,16 +172,10 @@ def test_a_process_that_stops_is_named_and_ends_all(stopped, workplace):
 
 @pytest.mark.parametrize("stopped", [0, 2])
 def test_launch_kills_who_is_stopped_and_goes_on(stopped, workplace, whole):
-    command = [sys.executable, *together.JAXES, "launch", "-n", "3", "--restarts", "1"]
-    command += ["--cpu-devices", "1", "--", "train", "tiny.yaml", "--run-dir", "run"]
-    command += ["--patience", "8"]
-    with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as launcher:
-        try:
-            wait_for_generation(workplace / "run", 30)
-            os.kill(launched(launcher)[stopped], signal.SIGSTOP)
-            _, said = launcher.communicate(timeout=together.TIMEOUT)
-        finally:
-            launcher.terminate()
+    with launching(workplace, "--restarts", "1", patience=8) as launcher:
+        wait_for_generation(workplace / "run", 30)
+        os.kill(launched(launcher)[stopped], signal.SIGSTOP)
+        _, said = launcher.communicate(timeout=together.TIMEOUT)
     assert launcher.returncode == 0, said
     assert f"jaxes: failed: process {stopped} " in said
     assert f"jaxes launch: process {stopped} was ended by SIGKILL" in said
@@ -182,7 +201,7 @@ def test_a_directory_that_holds_a_run_is_refused(workplace):
 
 def test_a_directory_in_use_is_refused(workplace):
     train = ("train", "tiny.yaml", "--run-dir", "run")
-    with together.jaxes(*train, *FOR_EVER, cwd=workplace) as process:
+    with started(*train, *FOR_EVER, cwd=workplace) as process:
         wait_for_generation(workplace / "run", 1)
         done = ended(*train, "--resume", count=2, cwd=workplace)
         assert process.processes[0].poll() is None
@@ -206,7 +225,7 @@ raise SystemExit(main([
 
 
 def test_one_of_many_that_trains_alone_is_told_so(workplace):
-    environment = os.environ | {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2"}
+    environment = ENVIRONMENT | {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2"}
     short = ("--set", "training.num_generations=2")
     train = ("train", "tiny.yaml", "--run-dir", "run", *short)
     (done,) = ended(*train, cwd=workplace, env=environment)
