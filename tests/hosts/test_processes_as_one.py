@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 import together
 
@@ -17,6 +18,7 @@ jaxes.use_cpu_devices(devices)
 place = jaxes.use_hosts(hosts, timeout=120)
 import jax, numpy as np
 from jaxes import parallel
+from jaxes.hosts import agree
 from walks import walk
 
 environment = walk()._replace(
@@ -38,6 +40,9 @@ told = {name: value for name, value in result.plain().items() if "seconds" not i
 run_dir = told.pop("run_dir")
 print(json.dumps({
     "place": place, "devices": jax.device_count(), "calls": calls, "run_dir": run_dir,
+    "gathered": agree.gathered([place, 2.0**-1074, 0.1]).tolist(),
+    "first": agree.of_first(lambda: [place, "first"]),
+    "keys": jax.random.key_data(agree.from_first(jax.random.key(7 + place))).tolist(),
     "state": hashlib.sha256(b"".join(state)).hexdigest(), "result": repr(told),
 }), flush=True)
 if hosts != "off":
@@ -125,6 +130,13 @@ def test_only_the_first_process_writes_and_calls_back(two, alone):
         for run in (two, alone)
     ]
     assert checkpoints[0] == checkpoints[1]
+
+
+def test_they_agree_on_what_all_say_or_the_first(two):
+    for said in two.said:
+        assert said["gathered"] == [[place, 2.0**-1074, 0.1] for place in (0, 1)]
+        assert said["first"] == [0, "first"]
+        assert said["keys"] == jax.random.key_data(jax.random.key(7)).tolist()
 
 
 def test_rows_say_what_was_sent_and_waited_for(two, alone):
