@@ -54,7 +54,7 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code is 0, 1 (failed), 2 (bad input), 130 (Ctrl-C) or 143
-    (SIGTERM); see `jaxes.exits`."""
+    (SIGTERM), or 75 (of many processes one was lost); see `jaxes.exits`."""
     for stream in (sys.stdout, sys.stderr):
         spell_out(stream)
     options = _parser().parse_args(arguments)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxes import parallel
 from jaxes.checks import is_key
-from jaxes.hosts import leaving, world
+from jaxes.hosts import leaving, watch, world
 
 T = TypeVar("T")
 _numbers = itertools.count()
@@ -51,7 +51,8 @@ def from_first(tree: T) -> T:
     sizes = [array.nbytes for array in plain]
     whole = b"".join(array.tobytes() for array in plain)
     words = np.frombuffer(whole + bytes(-len(whole) % 4), np.int32)
-    received = _exchange(mesh, words, first=True).tobytes()
+    with watch.exchanging():
+        received = _exchange(mesh, words, first=True).tobytes()
     begins = np.cumsum([0, *sizes])
     found = []
     for leaf, like, begin, size in zip(leaves, plain, begins, sizes, strict=False):

@@ -15,6 +15,7 @@ from jax._src import xla_bridge
 
 from jaxes import parallel
 from jaxes.checks import brief, check, check_positive
+from jaxes.exits import DidNotMeetError
 from jaxes.hosts import agree, leaving, watch, world
 from jaxes.hosts.rendezvous import Place, meet
 from jaxes.versions import versions
@@ -124,13 +125,16 @@ def _connect(place: Place, devices: Any, timeout: float) -> None:
             cluster_detection_method="deactivate",
             initialization_timeout=round(max(timeout, 60)),
             heartbeat_timeout_seconds=100,  # later than our own watch, which names who is lost
+            shutdown_timeout_seconds=86_400,  # of those that wait for the first one to write
         )
     except RuntimeError as error:
-        raise ValueError(f"hosts: JAX does not connect {place}: {brief(error)[:300]}") from error
+        raise DidNotMeetError(
+            f"hosts: JAX does not connect {place}: {brief(error)[:300]}"
+        ) from error
 
 
 def _begin_watching(patience: float) -> None:
-    leaving.tell_where()
+    leaving.begin()
     atexit.register(leaving.end)  # before JAX's own, which was registered first
     atexit.register(watch.begin(patience).stop)
 
@@ -145,7 +149,7 @@ def _begin_together() -> None:
         "jax_enable_x64": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
     }
     agree.check_same("versions and devices", here)
-    with _silent():
+    with watch.exchanging(), _silent():
         greeting = parallel.place(np.ones(jax.local_device_count(), np.int32))
         total = jax.jit(parallel.replicated(parallel.all_sum))(greeting)
         jax.block_until_ready(total)

@@ -73,7 +73,11 @@ class Launcher:
 
     def _run_once(self, resume: bool) -> int:
         port = free_port()
-        self._processes = [self._start(index, port, resume) for index in range(self.count)]
+        self._processes = []
+        for index in range(self.count):
+            self._processes.append(self._start(index, port, resume))
+        if self.asked:  # while they were started, or between two attempts
+            self._pass_on(self.asked, None)
         readers = [
             threading.Thread(target=_copy, args=(stream, to, index), daemon=True)
             for index, process in enumerate(self._processes)
@@ -122,11 +126,13 @@ class Launcher:
     def _code_of(self, codes: Sequence[int]) -> int:
         """One for all: what a process was refused for, or asked, comes before what others made of
         its end; then a failure."""
-        if self.asked or any(code in FINAL and code for code in codes):
-            return next((code for code in codes if code in FINAL and code), 128 + self.asked)
         bad = [code for code in codes if code != 0]
         if not bad:
             return 0
+        if (final := next((code for code in bad if code in FINAL), None)) is not None:
+            return final
+        if self.asked and all(code == -self.asked for code in bad):
+            return 128 + self.asked
         return next((code for code in bad if code > 0 and code not in (RESTART, 134)), RESTART)
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import jax
 
@@ -44,9 +44,13 @@ class OthersFailedError(Exception):
         self.failure = failure
 
 
-_lock = threading.Lock()  # held by the thread that leaves
+_leaving = threading.Lock()  # held by the thread that ends this process
+_saving = threading.Lock()  # held while what is to be saved changes, or is saved
 _save: Callable[[], None] | None = None
 _code: int | None = None  # with which this process ends, where it must not wait for others
+_stderr = 2
+# What is in the message of an exchange that broke, not of an error in what is computed.
+BROKEN = ("gloo", "nccl", "connect", "deadline_exceeded", "unavailable", "aborted", "heartbeat")
 
 
 def host_of(process: int) -> str:
@@ -56,7 +60,10 @@ def host_of(process: int) -> str:
     return "an unknown host"
 
 
-def tell_where() -> None:
+def begin() -> None:
+    """Tells the others where this process runs."""
+    global _stderr
+    _stderr = os.dup(2)  # which is silenced for a while
     world.post(f"host/{world.index()}", f"{socket.gethostname()} (pid {os.getpid()})")
 
 
@@ -72,9 +79,14 @@ def tell(failure: Failure) -> None:
         world.post("failed", json.dumps(failure._asdict()))
 
 
+def failure_of_others() -> Failure | None:
+    """The same, unless this process is about to end because of its own."""
+    return failure() if _code is None else None
+
+
 def raise_if_others_failed() -> None:
-    found = failure()
-    if found is not None and found.process != world.index():
+    found = failure_of_others()
+    if found is not None:
         raise OthersFailedError(found)
 
 
@@ -103,30 +115,56 @@ def fail_alone(error: BaseException) -> None:
 
 
 @contextlib.contextmanager
-def losing_others(save: Callable[[], None]) -> Iterator[None]:
-    """Around an exchange: where it breaks, since a process is gone, this one saves what `save`
-    saves and leaves."""
+def saving(save: Callable[[], None]) -> Iterator[None]:
+    """While a run goes on: what is saved where this process must leave, from another thread; what
+    that reads changes only in `undisturbed`."""
     global _save
     _save = save
     try:
         yield
+    finally:
+        with _saving:
+            _save = None
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Around what must not be cut off: nobody saves or ends this process meanwhile."""
+    with _saving:
+        yield
+
+
+@contextlib.contextmanager
+def losing_others() -> Iterator[None]:
+    """Around an exchange: where it breaks, since a process is gone, this one leaves."""
+    try:
+        yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
-        leave(RESTART, f"an exchange broke, as when a process is gone: {said}")
-    finally:
-        _save = None
+        if not any(word in said.lower() for word in BROKEN):
+            raise
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            if (found := failure_of_others()) is not None:  # it has said why
+                leave(found.code, found.described())
+        mine = Failure(
+            world.index(), f"an exchange broke, as when a process is gone: {said}", RESTART
+        )
+        tell(mine)
+        leave(RESTART, mine.message)
+    with _saving:  # who leaves meanwhile saves what stood before: this thread goes no further
+        pass
 
 
 def leave(code: int, message: str) -> NoReturn:
-    """Ends this process at once, without waiting for others; the last finished generation is saved
-    before, in the first."""
-    if not _lock.acquire(blocking=False):
-        time.sleep(2 * SAVING)  # another thread is about to end the process
-    print(f"jaxes: failed: {message}", file=sys.stderr, flush=True)
-    if _save is not None:
-        saving = threading.Thread(target=_saved, args=(_save,), daemon=True)
-        saving.start()
-        saving.join(SAVING)
+    """Ends this process, without waiting for others; what `saving` was given is saved before."""
+    if not _leaving.acquire(blocking=False):
+        while True:  # another thread is about to end the process
+            time.sleep(1)
+    _say(f"jaxes: failed: {message}")
+    if _saving.acquire(timeout=SAVING) and _save is not None:
+        thread = threading.Thread(target=_saved, args=(_save,), daemon=True)
+        thread.start()
+        thread.join(SAVING)
     _exit(code)
 
 
@@ -134,25 +172,34 @@ def _saved(save: Callable[[], None]) -> None:
     try:
         save()
     except Exception as error:
-        print(f"jaxes: failed: not saved: {error}", file=sys.stderr, flush=True)
+        _say(f"jaxes: failed: not saved: {error}")
 
 
-def end(*_: Any) -> None:
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody may read it any more
+        os.write(_stderr, f"{text}\n".encode())
+
+
+def end() -> None:
     """At the end of Python: JAX waits for all processes then, but not for those that failed."""
     if _code is not None:
+        _leaving.acquire(timeout=SAVING)
         _exit(_code)
 
 
 def _exit(code: int) -> NoReturn:
     """Without waiting for all others, but the first process ends last: who still hears nothing of
     it when the board is gone is aborted by JAX."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        world.post(f"gone/{world.index()}", str(code))
-        end = time.monotonic() + LINGERING
-        while world.is_first() and time.monotonic() < end:
-            if len(world.read_all("gone")) == world.count():
-                break
-            time.sleep(0.1)
-    os._exit(code)
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            world.post(f"gone/{world.index()}", str(code))
+            end = time.monotonic() + LINGERING
+            while world.is_first() and time.monotonic() < end:
+                if len(world.read_all("gone")) == world.count():
+                    break
+                time.sleep(0.1)
+    finally:
+        os._exit(code)

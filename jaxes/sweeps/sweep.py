@@ -211,7 +211,8 @@ def run_sweep(
         "exact": exact,
     }
     identity = json.loads(json.dumps(settings, default=float)) | about
-    agree.check_same("sweep", identity | {"schedule": schedule._asdict(), "resume": resume})
+    asked = {"resume": resume, "max_bytes": max_bytes, "dry_run": dry_run}
+    agree.check_same("sweep", identity | {"schedule": schedule._asdict()} | asked)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.disable_jit(False))  # as in `train`
         if path is not None:

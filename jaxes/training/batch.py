@@ -237,16 +237,16 @@ class Batch:
           seconds: that it took.
           waited: how long a process had nothing to compute meanwhile, on average.
         """
-        count, self.state, rows, tests = played[:4]
+        count, state, rows, tests = played[:4]
+        begin, self.state, self.done = self.done, state, self.done + count
         columns = {name: self._stack(rows[name], axis=1)[:count].T.tolist() for name in rows}
         shares = _shares(columns, self.active)
         for i, run in self.going_on():
             column_of = {name: column[i] for name, column in columns.items()}
             tested = None if tests is None else self._of(tests, i)
-            rows_of = make_rows(column_of, self.done, seconds * shares[i], tested)
+            rows_of = make_rows(column_of, begin, seconds * shares[i], tested)
             beside = self._of_hosts(waited / count * shares[i], shares[i])
             run.write([row | self.derived(row) | beside for row in rows_of])
-        self.done += count
 
     def _of_hosts(self, waited: float, share: float) -> Row:
         """What a row says of a run on many hosts."""

@@ -64,7 +64,8 @@ class Display:
                 zero = progress.batch.zero_policy()  # what standing still gives
                 mean = format_number(zero["return_mean"])
                 self.say(f"the zero policy: return {mean}, {describe_tests(zero)}")
-            if world.joined() and progress.batch.noise is not None:
+            shows = self._console is not None and not self._console.quiet
+            if world.joined() and shows and progress.batch.noise is not None:
                 self.say(repeated.describe(progress.batch.noise, progress.seconds / progress.count))
         text = _describe(progress)
         if self._bar is not None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 from jaxes.core import TrainState
 from jaxes.exits import BEGUN
-from jaxes.hosts import agree, watch, world
+from jaxes.hosts import agree, leaving, watch, world
 from jaxes.interrupt import Interrupt, answer
 from jaxes.training.batch import Batch
 from jaxes.training.metrics import Row
@@ -42,7 +42,7 @@ class Progress:
     seconds_left: float
 
 
-class Watch(Protocol):
+class Shows(Protocol):
     def update(self, progress: Progress) -> None: ...
 
 
@@ -82,50 +82,57 @@ class Loop(Interrupt):
             saved = f"; {self.run_dir} has what was saved" if there else ""
             error.add_note(f"{BEGUN}, and had come to generation {self._generation}{saved}")
 
-    def drive(self, batch: Batch, schedule: Schedule, watch: Watch) -> None:
+    def drive(self, batch: Batch, schedule: Schedule, display: Shows) -> None:
         """To the schedule's last generation, or until no run goes on; saved on the way and then.
 
         Raises:
           KeyboardInterrupt: after Ctrl-C or SIGTERM, when the batch is saved.
         """
         self.arm()
+        with leaving.saving(lambda: self._save(batch, schedule)):
+            self._go_on(batch, schedule, display)
+            with leaving.undisturbed():
+                self._save(batch, schedule)
+        self.stop_if_requested(batch.done)
+
+    def _go_on(self, batch: Batch, schedule: Schedule, display: Shows) -> None:
         pace, time_left = Pace(schedule), TimeLeft()
         first, end = True, schedule.num_generations
         batch.end_at_target(schedule)  # a resumed run may have reached it
         self._generation = batch.done
-        self._tell(batch, schedule)
+        self._tell()
         while batch.done < end and batch.active.any() and not self.requested:
             count, test = pace.next(batch.done, batch.stops())
             batch.raise_if_unsaved()
             advanced = batch.going_on()
-            seconds = self._advance(batch, count, test, schedule)
+            seconds = self._advance(batch, count, test)
             self._generation = batch.done
             if test:
                 batch.end_at_target(schedule)
             batch.end_where_stopped()
             if batch.done % schedule.checkpoint_every == 0:
-                batch.save(schedule)
+                with leaving.undisturbed():
+                    batch.save(schedule)
             time_left.took(batch.done, count, seconds)
             left = time_left.until(batch.done, end)
-            watch.update(Progress(batch, end, count, seconds, test, first, left))
+            display.update(Progress(batch, end, count, seconds, test, first, left))
             self._call_back(batch, advanced, schedule)
             pace.took(count, seconds)
             first = False
-        self._save(batch, schedule)
-        self.stop_if_requested(batch.done)
 
-    def _advance(self, batch: Batch, count: int, test: bool, schedule: Schedule) -> float:
+    def _advance(self, batch: Batch, count: int, test: bool) -> float:
         """A chunk; returns the seconds that it took, for all processes those of the first."""
-        with watch.exchanging(lambda: self._save(batch, schedule)):
+        with watch.exchanging():
             played = batch.play(count, test)
             heard, seconds, waited = agree.gathered([self.heard, played.seconds, played.waited]).T
         self._agreed = int(heard.max())
-        batch.take_up(played, float(seconds[0]), float(waited.mean()))
+        with leaving.undisturbed():
+            batch.take_up(played, float(seconds[0]), float(waited.mean()))
         return float(seconds[0])
 
-    def _tell(self, batch: Batch, schedule: Schedule) -> None:
+    def _tell(self) -> None:
         """All processes which signal each has heard."""
-        with watch.exchanging(lambda: self._save(batch, schedule)):
+        with watch.exchanging():
             self._agreed = int(agree.gathered([self.heard]).max())
 
     def _save(self, batch: Batch, schedule: Schedule) -> None:
@@ -154,7 +161,8 @@ class Loop(Interrupt):
                 )
             ]
         except BaseException:
-            batch.save(schedule)
+            with leaving.undisturbed():
+                batch.save(schedule)
             raise
 
     def stop_if_requested(self, generation: int) -> None:

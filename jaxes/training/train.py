@@ -20,6 +20,7 @@ from jaxes.training.shell import check_settings, check_shell, run_alone
 from jaxes.training.start import said_of, start_and_name
 
 
+@leaving.together()
 def train(
     problem: Problem,
     strategy: Strategy,
@@ -81,7 +82,7 @@ def train(
     schedule = Schedule(
         num_generations, checkpoint_every, test_every, target_return, keep_checkpoints
     )
-    check_settings(schedule, seed, loggers)
+    check_settings(schedule, seed, loggers if world.is_first() else ())
     if loggers and run_dir is None:
         raise ValueError(f"loggers must be empty without a run_dir, got {loggers!r}")
     check_shell(run_dir, resume, callback, console)
@@ -92,20 +93,19 @@ def train(
         config = config_of(problem, strategy, hparams, training)
     trial = Trial(0, seed, {}, hparams, config)
     directory = None if run_dir is None or not world.is_first() else Path(run_dir)
-    with leaving.together():
-        start, about = start_and_name(mean, [problem], directory if resume else None)
-        begun = problem if start is None else start.begun(problem)
-        identity = identity_of(strategy.population_size, trial, problem) | about
-        agree.check_same("run", identity | {"schedule": schedule._asdict(), "resume": resume})
-        return run_alone(
-            lambda run, path: Batch.of_run(run, begun, strategy, path),
-            trial,
-            identity,
-            schedule,
-            directory=directory,
-            resume=resume,
-            start=start,
-            loggers=loggers,
-            callback=callback,
-            console=console,
-        )
+    start, about = start_and_name(mean, [problem], directory if resume else None)
+    begun = problem if start is None else start.begun(problem)
+    identity = identity_of(strategy.population_size, trial, problem) | about
+    agree.check_same("run", identity | {"schedule": schedule._asdict(), "resume": resume})
+    return run_alone(
+        lambda run, path: Batch.of_run(run, begun, strategy, path),
+        trial,
+        identity,
+        schedule,
+        directory=directory,
+        resume=resume,
+        start=start,
+        loggers=loggers,
+        callback=callback,
+        console=console,
+    )
