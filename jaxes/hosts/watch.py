@@ -26,7 +26,7 @@ MANY = 500  # processes, from which signs are rarer, so that the first one is no
 
 
 class Sign(NamedTuple):
-    """Of a process: signs so far, exchanges begun and ended, and seconds that its threads computed."""
+    """Of a process: signs so far, exchanges begun and ended, seconds that it computed."""
 
     beats: int
     steps: int
