@@ -348,7 +348,7 @@ ERRORS = [
     Error(
         "a resumed run counts from zero",
         "training/batch.py",
-        "self.done, leaves = newest",
+        "done, leaves = newest",
         "_, leaves = newest",
         TRAIN,
     ),
@@ -386,6 +386,20 @@ ERRORS = [
         "digest_of(content) != digest",
         "not content",
         "test_policy_directory.py",
+    ),
+    Error(
+        "each host plays all episodes",
+        "parallel.py",
+        "return pending & (_seats(pending).host == host_index()) if num_hosts() > 1 else pending",
+        "return pending",
+        "test_parallel.py",
+    ),
+    Error(
+        "rows of hosts in the order of their coming",
+        "parallel.py",
+        "rows = gathered.at[seats.host, seats.place]",
+        "rows = gathered.at[seats.host * 0, seats.place]",
+        "test_parallel.py",
     ),
 ]
 

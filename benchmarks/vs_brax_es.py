@@ -146,7 +146,7 @@ def evosax_es(env_name: str, population: int, turn: Turn) -> None:
         std_schedule=optax.constant_schedule(SIGMA),
     )
     params = algorithm.default_params
-    members = jax.NamedSharding(parallel.make_mesh(), jax.P(parallel.AXIS))
+    members = jax.NamedSharding(parallel.make_mesh(), jax.P(parallel.MEMBER))
 
     @jax.jit
     def generation(key: jax.Array, carry: tuple) -> tuple:
