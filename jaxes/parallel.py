@@ -304,8 +304,8 @@ def collect(tree: Any, pending: Array) -> Any:
 
 
 def collect_tested(tree: Any, tested: Array) -> Any:
-    """`collect` of other rows, where `tested` is true, and zeros where it is not: of rows of which
-    nobody knows whose they are, so that twice the words are exchanged.
+    """`collect` of other rows where `tested` is true; what comes where it is not says nothing.
+    Nobody knows whose these rows are, so that twice the words are exchanged.
 
     Args:
       tested: bool [], the same on all devices.

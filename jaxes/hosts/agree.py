@@ -99,6 +99,12 @@ def _exchanged(mesh: Mesh, first: bool) -> Callable[[Array], Array]:
     )
 
 
+def wait_for_all() -> None:
+    """Returns when all processes have come here. No patience is lost meanwhile: the first exchange
+    of a program would count for how long others still compile it."""
+    check_same("program", {})
+
+
 def check_same(what: str, mine: Mapping[str, Any]) -> None:
     """Raises a ValueError in the first process, and so ends all, where another one says something
     else of `what`, plain data, than it does; the message names that process and the first field."""

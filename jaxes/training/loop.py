@@ -132,6 +132,7 @@ class Loop(Interrupt):
 
     def _tell(self) -> None:
         """All processes which signal each has heard."""
+        agree.wait_for_all()
         with watch.exchanging():
             self._agreed = int(agree.gathered([self.heard]).max())
 

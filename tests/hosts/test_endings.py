@@ -116,19 +116,6 @@ def launched(launcher):
     return found
 
 
-def test_each_resume_may_have_another_number_of_processes(workplace, whole):
-    for count, generations in ((3, 30), (1, 70), (2, 1200)):
-        done = ended(
-            *("train", "tiny.yaml", "--run-dir", "run", "--resume"),
-            *("--set", f"training.num_generations={generations}"),
-            count=count,
-            cwd=workplace,
-        )
-        assert [one.code for one in done] == [0] * count, done
-        assert len(rows_of(workplace / "run")) == generations
-    assert_same_run(workplace / "run", whole)
-
-
 def test_a_killed_process_changes_no_bit_of_what_is_launched(workplace, whole):
     killed = 0  # from which all the others hear how things stand
     with launching(workplace, "--restarts", "3") as launcher:
@@ -152,71 +139,6 @@ def test_sigterm_to_one_ends_all_with_a_checkpoint(workplace):
     assert "go on with: jaxes resume run" in done[0].out
     assert saved(run_dir)[0] == len(rows_of(run_dir)) >= 30
     assert json.loads((run_dir / "run.json").read_text())["reason"] == "interrupted"
-
-
-def test_who_is_stopped_is_named_and_killed_and_all_go_on(workplace, whole):
-    stopped = 2
-    with launching(workplace, "--restarts", "1", patience=8) as launcher:
-        wait_for_generation(workplace / "run", 30)
-        os.kill(launched(launcher)[stopped], signal.SIGSTOP)
-        _, said = launcher.communicate(timeout=together.TIMEOUT)
-    assert launcher.returncode == 0, said
-    assert f"jaxes: failed: process {stopped} " in said
-    assert f"jaxes launch: process {stopped} was ended by SIGKILL" in said
-    assert_same_run(workplace / "run", whole)
-
-
-def assert_refused(done, message):
-    """All, with code 2; the first says why in one line, the others what it said."""
-    assert [one.code for one in done] == [2] * len(done), done
-    assert message in done[0].err
-    for one in done:
-        assert message.removeprefix("jaxes: error: ") in one.err
-        assert one.err.count("\n") == 1, one.err
-
-
-def test_a_directory_that_holds_a_run_is_refused(workplace):
-    (workplace / "run").mkdir()
-    (workplace / "run" / "metrics.jsonl").write_text("{}\n")
-    done = ended("train", "tiny.yaml", "--run-dir", "run", count=2, cwd=workplace)
-    assert_refused(done, "jaxes: error: run_dir: run already holds a run (metrics.jsonl")
-    assert (workplace / "run" / "metrics.jsonl").read_text() == "{}\n"
-
-
-def test_a_directory_in_use_is_refused(workplace):
-    train = ("train", "tiny.yaml", "--run-dir", "run")
-    with started(*train, *FOR_EVER, cwd=workplace) as process:
-        wait_for_generation(workplace / "run", 1)
-        done = ended(*train, "--resume", count=2, cwd=workplace)
-        assert process.processes[0].poll() is None
-    assert_refused(done, "jaxes: error: run_dir: run is in use by another process")
-
-
-def test_other_numbers_of_devices_are_refused(workplace):
-    text = f"""
-import sys
-from jaxes.cli import main
-where, place = sys.argv[1:]
-raise SystemExit(main([
-    "train", {str(workplace / "tiny.yaml")!r}, "--hosts", where,
-    "--cpu-devices", str(int(place) + 1)]))
-"""
-    with together.script(text, "{index}", count=2, cwd=workplace) as processes:
-        done = processes.ended()
-    message = "jaxes: error: devices: all processes must have the same versions and devices: "
-    assert_refused(done, f"{message}'2 of cpu' in process 1")
-    assert [path.name for path in workplace.iterdir()] == ["tiny.yaml"]
-
-
-def test_one_of_many_that_trains_alone_is_told_so(workplace):
-    environment = ENVIRONMENT | {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2"}
-    short = ("--set", "training.num_generations=2")
-    train = ("train", "tiny.yaml", "--run-dir", "run", *short)
-    (done,) = ended(*train, cwd=workplace, env=environment)
-    assert done.code == 0, done.err
-    said = "jaxes: this is process 2 of 4 that Slurm has started, and hosts are off: "
-    assert done.err.count(said) == done.err.count("\n") == 1
-    assert len(rows_of(workplace / "run")) == 2
 
 
 def test_a_sweep_of_many_processes_has_the_files_of_one(workplace):
