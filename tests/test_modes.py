@@ -63,7 +63,7 @@ def test_training_without_jit_is_training(tmp_path):
 
 
 def test_a_strategy_without_the_memory_is_refused_before_it_is_compiled(monkeypatch):
-    monkeypatch.setattr(jaxes.parallel, "free_bytes", lambda: 10**7)
+    monkeypatch.setattr(jaxes.devices, "free_bytes", lambda: 10**7)
     problem = jaxes.problems.functions.sphere(3000)
     with pytest.raises(ValueError, match=r"at 3,000 parameters this one needs about 0.2 GB"):
         jaxes.train(problem, jaxes.cma_es(16), num_generations=1)

@@ -175,7 +175,7 @@ def test_hyperparameters_of_a_strategy_are_its_own():
 
 
 def test_memory_that_is_not_there_is_told_beforehand(monkeypatch):
-    monkeypatch.setattr(jaxes.parallel, "free_bytes", lambda: 10**6)
+    monkeypatch.setattr(jaxes.devices, "free_bytes", lambda: 10**6)
     with pytest.raises(ValueError, match=r"at 1,000 parameters .* jaxes.sep_cma_es"):
         jaxes.minimize(lambda x: jnp.sum(x**2), np.ones(1000, np.float32))
     few = jaxes.minimize(lambda x: jnp.sum(x**2), np.ones(1000, np.float32), jaxes.snes, budget=99)
