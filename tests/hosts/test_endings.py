@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 import together
-import yaml
-from sweep_runs import CONFIG, table
 
 from jaxes.training.checkpoint import Checkpoints
 
@@ -139,26 +137,3 @@ def test_sigterm_to_one_ends_all_with_a_checkpoint(workplace):
     assert "go on with: jaxes resume run" in done[0].out
     assert saved(run_dir)[0] == len(rows_of(run_dir)) >= 30
     assert json.loads((run_dir / "run.json").read_text())["reason"] == "interrupted"
-
-
-def test_a_sweep_of_many_processes_has_the_files_of_one(workplace):
-    sweep = {
-        "grid": {"strategy.cem.sigma": [0.1, 1.0]},
-        "num_seeds": 2,
-        "halving": {"generations": [4], "keep": 0.5},
-    }
-    (workplace / "sweep.yaml").write_text(yaml.safe_dump(CONFIG | {"sweep": sweep}))
-    for name, count, devices in (("one", 1, 2), ("two", 2, 1)):
-        command = ("sweep", "sweep.yaml", "--run-dir", name)
-        done = ended(*command, count=count, devices=devices, cwd=workplace)
-        assert [one.code for one in done] == [0] * count, done
-    one, two = workplace / "one", workplace / "two"
-    files = [sorted(str(path.relative_to(run)) for path in run.rglob("*")) for run in (one, two)]
-    assert files[0] == files[1]
-    for ours, theirs in zip(table(two), table(one), strict=True):
-        for name in theirs:
-            assert "seconds" in name or "run_dir" in name or ours[name] == theirs[name], name
-    statuses = [row["status"] for row in table(two)]
-    assert sorted(statuses) == ["done", "done", "dropped", "dropped"]
-    for trial in (one / "trials").iterdir():
-        assert_same_run(two / "trials" / trial.name, trial)
