@@ -24,7 +24,6 @@ again, so that counts add up:
 import argparse
 import contextlib
 import io
-import json
 import os
 import random
 import shutil
@@ -479,8 +478,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     startup.keep_compiled_programs(None, mock.MagicMock())
-    known = options.output and options.output.exists()
-    found = json.loads(options.output.read_text())["rows"] if known else []
+    found = machine.rows_of(options.output)
     with tempfile.TemporaryDirectory() as temporary:
         folder = prepared(Path(temporary))
         for part in options.parts.split(","):

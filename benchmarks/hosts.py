@@ -48,13 +48,14 @@ from jax.sharding import Mesh
 
 import jaxes
 from jaxes import core
+from jaxes.devices import num_cores
 from jaxes.hosts import traffic
 from jaxes.hosts.launch import free_port
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Callable[[], Row]]]
 
-MAIN = "from jaxes.cli import main; raise SystemExit(main())"
+JAXES = [sys.executable, "-m", "jaxes.cli"]
 JOBS, TESTS = 1024, 8
 OBSERVATIONS = {"hopper": 11, "humanoid": 244}
 HIDDEN = {  # of policies of about a thousand and a million parameters
@@ -85,7 +86,7 @@ SWEEP = "sweep: {num_seeds: 2, grid: {strategy.openai_es.sigma: [0.05, 0.1]}}\n"
 def start(arguments: list[str], hosts: str, devices: int, log: Path) -> subprocess.Popen:
     """A process of jaxes, whose output goes into a file."""
     own = ["--cpu-devices", str(devices), "--hosts", hosts]
-    command = [sys.executable, "-c", MAIN, *arguments, *own]
+    command = [*JAXES, *arguments, *own]
     with log.open("ab") as file:
         return subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
 
@@ -365,7 +366,7 @@ def figure_row() -> Row:
     """A worker is a core with a share of the episodes, side by side in lanes; a generation ends
     when the last worker has, every worker has all scalars, and has made the update."""
     measured = {n: seconds_a_generation(_figure_config(), n, 1) for n in (1, 2, 4)}
-    cores = len(os.sched_getaffinity(0))
+    cores = num_cores()
     step_seconds = {lanes: _step_seconds(lanes) for lanes in (1, 8, 32, 64)}
     lengths = _episode_lengths()
     update = _update_seconds()
@@ -507,7 +508,7 @@ def undisturbed() -> str:
 
 def launched(folder: Path, restarts: int, *more: str) -> subprocess.Popen:
     (folder / "tiny.yaml").write_text(TINY)
-    command = [sys.executable, "-c", MAIN, "launch", "-n", "3", "--restarts", str(restarts)]
+    command = [*JAXES, "launch", "-n", "3", "--restarts", str(restarts)]
     command += ["--cpu-devices", "1", "--", "train", str(folder / "tiny.yaml")]
     command += ["--run-dir", str(folder / "run"), *more]
     with (folder / "log").open("ab") as log:
@@ -599,19 +600,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     jaxes.use_cpu_devices(2)
-    rows: list[Row] = []
-    if options.output and options.output.exists():
-        rows = json.loads(options.output.read_text())["rows"]
-    known = {row["name"] for row in rows}
-    for part in options.parts.split(","):
-        for name, make in PARTS[part](options.count):
-            if name not in known:
-                rows.append({"part": part, "name": name, **make()})
-                print(json.dumps(rows[-1]), flush=True)
-                machine.write(options.output, rows=rows)
-    missed = [row["name"] for row in rows if not row["met"]]
-    print(f"missed: {missed}")
-    sys.exit(bool(missed))
+    rows = machine.rows_of(options.output)
+    parts = {part: PARTS[part](options.count) for part in options.parts.split(",")}
+    machine.measure(rows, parts, {row["name"] for row in rows}, options.output)
+    machine.exit_by_met(rows)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +36,35 @@ def write(output: Path | None, *, versions: dict[str, str] | None = None, **resu
     output.parent.mkdir(exist_ok=True)
     about = {"machine": describe() | (versions or {})}
     output.write_text(json.dumps(about | result, indent=1) + "\n")
+
+
+def rows_of(output: Path | None) -> list[dict[str, Any]]:
+    """The rows that a benchmark has measured already."""
+    return json.loads(output.read_text())["rows"] if output and output.exists() else []
+
+
+def measure(
+    rows: list[dict[str, Any]],
+    parts: Mapping[str, Iterable[tuple[str, Callable[[], dict[str, Any]]]]],
+    known: Collection[str],
+    output: Path | None,
+    **about: Any,
+) -> None:
+    """Adds the rows of parts, by their names, but for those that are known; each is printed and
+    written, with `about` beside, as it comes."""
+    for part, named in parts.items():
+        for name, make in named:
+            if name not in known:
+                rows.append({"part": part, "name": name, **make()})
+                print(json.dumps(rows[-1]), flush=True)
+                write(output, **about, rows=rows)
+
+
+def exit_by_met(rows: list[dict[str, Any]]) -> NoReturn:
+    """Exits with 1 if a row has missed what it was to meet."""
+    missed = [row["name"] for row in rows if not row["met"]]
+    print(f"missed: {missed}")
+    sys.exit(bool(missed))
 
 
 def compiled(fn: Callable, *arguments: Any) -> tuple[Callable, float]:

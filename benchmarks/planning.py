@@ -18,10 +18,8 @@ Exits with 1 where a bar is missed.
 """
 
 import argparse
-import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -452,23 +450,14 @@ def main() -> None:
     options = parser.parse_args()
     if jax.config.jax_platforms in (None, "", "cpu"):
         jaxes.use_cpu_devices(options.cpu_devices, small_loops=True)
-    rows: list[Row] = []
-    if options.output and options.output.exists():
-        kept = json.loads(options.output.read_text())["rows"]
-        rows = [row for row in kept if not row["name"].endswith(": all")]
+    rows = [row for row in machine.rows_of(options.output) if not row["name"].endswith(": all")]
+    parts = {part: PARTS[part](options.seeds) for part in options.parts.split(",")}
     known = {row["name"] for row in rows}
-    for part in options.parts.split(","):
-        for name, make in PARTS[part](options.seeds):
-            if name not in known:
-                rows.append({"part": part, "name": name, **make()})
-                print(json.dumps(rows[-1]), flush=True)
-                machine.write(options.output, seeds=options.seeds, rows=rows)
+    machine.measure(rows, parts, known, options.output, seeds=options.seeds)
     rows += [{"part": "learned", **row} for row in judge_learned(rows)]
     rows += [{"part": "pendulum", **row} for row in judge_pendulum(rows)]
     machine.write(options.output, seeds=options.seeds, rows=rows)
-    missed = [row["name"] for row in rows if not row["met"]]
-    print(f"missed: {missed}")
-    sys.exit(bool(missed))
+    machine.exit_by_met(rows)
 
 
 if __name__ == "__main__":

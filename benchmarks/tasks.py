@@ -19,9 +19,7 @@ Exits with 1 where a bar of the trap is missed.
 
 import argparse
 import functools
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -440,22 +438,13 @@ def main() -> None:
     options = parser.parse_args()
     if jax.config.jax_platforms in (None, "", "cpu"):
         jaxes.use_cpu_devices(options.cpu_devices)
-    rows: list[Row] = []
-    if options.output and options.output.exists():
-        kept = json.loads(options.output.read_text())["rows"]
-        rows = [row for row in kept if row["part"] != "verdict"]
-    known = {(row["name"], row.get("seeds", options.seeds)) for row in rows}
-    for part in options.parts.split(","):
-        for name, make in PARTS[part](options.seeds):
-            if (name, options.seeds) not in known:
-                rows.append({"part": part, "name": name, **make()})
-                print(json.dumps(rows[-1]), flush=True)
-                machine.write(options.output, rows=rows)
+    rows = [row for row in machine.rows_of(options.output) if row["part"] != "verdict"]
+    known = {row["name"] for row in rows if row.get("seeds", options.seeds) == options.seeds}
+    parts = {part: PARTS[part](options.seeds) for part in options.parts.split(",")}
+    machine.measure(rows, parts, known, options.output)
     rows += verdicts(rows)
     machine.write(options.output, rows=rows)
-    missed = [row["name"] for row in rows if not row["met"]]
-    print(f"missed: {missed}")
-    sys.exit(bool(missed))
+    machine.exit_by_met(rows)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,13 @@ def guard_reductions() -> None:
         )
 
 
+def num_cores() -> int:
+    """Of this process: those that it may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def use_cpu_devices(n: int | None = None, small_loops: bool = False) -> int:
     """Makes JAX run on `n` CPU devices; by default one for each core of this process.
 
@@ -95,8 +102,7 @@ def use_cpu_devices(n: int | None = None, small_loops: bool = False) -> int:
     Example:
       >>> jaxes.use_cpu_devices()
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    n = cores or 1 if n is None else n
+    n = num_cores() if n is None else n
     check_count("n", n)
     given = os.environ.get("XLA_FLAGS", "")
     wanted = CPU_FLAGS | (SMALL_LOOPS if small_loops else {})

@@ -1,7 +1,6 @@
 """Many processes on one machine, as a cluster's launcher starts them on many."""
 
 import contextlib
-import os
 import re
 import signal
 import socket
@@ -12,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from jaxes.devices import num_cores
 from jaxes.exits import FINAL, RESTART
 from jaxes.hosts.leaving import SAVING
 
@@ -41,11 +41,10 @@ class Launcher:
         cpu_devices: int | None = None,
         say: Callable[[str], None] = print,
     ):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         self.command = command
         self.count = count
         self.restarts = restarts
-        self.cpu_devices = cpu_devices or max(1, (cores or 1) // count)
+        self.cpu_devices = cpu_devices or max(1, num_cores() // count)
         self.say = say
         self.asked = 0  # by which signal to end
         self._processes: list[subprocess.Popen] = []
@@ -94,9 +93,8 @@ class Launcher:
         hosts = f"127.0.0.1:{port},{self.count},{index}"
         own = ["--hosts", hosts, "--cpu-devices", str(self.cpu_devices)]
         again = ["--resume"] if resume and self.command[0] != "resume" else []
-        program = [sys.executable, "-c", "from jaxes.cli import main; raise SystemExit(main())"]
         return subprocess.Popen(
-            [*program, *self.command, *own, *again],
+            [sys.executable, "-m", "jaxes.cli", *self.command, *own, *again],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C comes to this process, which passes it on

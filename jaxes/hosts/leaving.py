@@ -151,7 +151,7 @@ def losing_others() -> Iterator[None]:
         )
         tell(mine)
         leave(RESTART, mine.message)
-    with _saving:  # who leaves meanwhile saves what stood before: this thread goes no further
+    with undisturbed():  # who leaves meanwhile saves what stood before: this thread stops here
         pass
 
 

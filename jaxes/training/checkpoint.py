@@ -25,7 +25,6 @@ from jaxes.terminal import format_bytes
 from jaxes.training import manifest
 
 DATA = "default"  # orbax's part of a checkpoint
-BARRIERS = {"barrier_sync_key_prefix": "jaxes"}
 SLACK = 2**17  # bytes of a checkpoint beside its arrays
 Leaves = dict[str, np.ndarray]
 Rule = Callable[[list[int]], Iterable[int]]  # from what is saved to what is kept
@@ -44,7 +43,9 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what it raises, too
         self.directory = directory
         # One process writes and reads, whatever others there are.
-        alone = ocp.options.MultiprocessingOptions(active_processes={0}, **BARRIERS)
+        alone = ocp.options.MultiprocessingOptions(
+            active_processes={0}, barrier_sync_key_prefix="jaxes"
+        )
         handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
         self._orbax = ocp.Checkpointer(handler, multiprocessing_options=alone)
         self._writer = ThreadPoolExecutor(1, "checkpoints")
