@@ -82,10 +82,11 @@ def num_cores() -> int:
 def use_cpu_devices(n: int | None = None, small_loops: bool = False) -> int:
     """Makes JAX run on `n` CPU devices; by default one for each core of this process.
 
-    One device uses about one core, whatever the size of its arrays, because a physics step is a
-    chain of small operations. XLA gets the flags that make the last bits independent of `n` and
-    physics fast (`CPU_FLAGS`), but for those that XLA_FLAGS names already. The command line calls
-    this; from Python call it before JAX does anything else.
+    One device uses one core: a physics step is a chain of small operations, which more threads
+    would only hand to and fro, so that XLA gets as many as there are devices (NPROC). It gets the
+    flags that make the last bits independent of `n` and physics fast (`CPU_FLAGS`), but for those
+    that XLA_FLAGS names already. The command line calls this; from Python call it before JAX does
+    anything else.
 
     Args:
       n: how many.
@@ -108,6 +109,7 @@ def use_cpu_devices(n: int | None = None, small_loops: bool = False) -> int:
     wanted = CPU_FLAGS | (SMALL_LOOPS if small_loops else {})
     flags = [f"--{name}={value}" for name, value in wanted.items() if name not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *flags]).strip()
+    os.environ["NPROC"] = str(n)  # what XLA takes for the number of cores, and so of its threads
     try:
         jax.config.update("jax_num_cpu_devices", n)
     except RuntimeError as error:

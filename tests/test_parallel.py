@@ -13,7 +13,7 @@ from jaxes import parallel
 from jaxes.problems import functions
 
 SCRIPT = """
-import hashlib, json, sys
+import hashlib, json, os, sys
 import jax, jax.numpy as jnp, numpy as np
 import jaxes
 from jax.sharding import Mesh
@@ -30,6 +30,7 @@ hosts, members = map(int, sys.argv[1:])
 count = hosts * members
 assert jaxes.use_cpu_devices(count) == count
 assert jax.local_device_count() == count
+assert os.environ["NPROC"] == str(count)  # and so many threads
 # Devices of one process stand for those of several.
 mesh = Mesh(np.array(jax.devices()).reshape(hosts, members), (parallel.HOST, parallel.MEMBER))
 replicated = lambda fn: jax.jit(parallel.replicated(fn, mesh))

@@ -74,16 +74,17 @@ def test_noise_moves_the_mean_of_a_plan_as_the_map_says_and_equal_fitness_not_at
 
 
 @pytest.mark.parametrize(
-    ("strategy", "variances", "expected"),
+    ("strategy", "spread", "expected"),
     [
         # An estimate from k elites about their own mean is smaller by 1 - 1/k.
         (jaxes.cem(40, elite_fraction=0.25), lambda state: state.std**2, 0.9**10),
         (jaxes.snes(40, sigma=1.0), lambda state: state.std**2, 1.0),
-        (jaxes.cma_es(40, sigma=1.0), lambda state: state.sigma**2 * jnp.diag(state.C), 1.0),
+        # Of its step size the logarithm stays on average: the variance has a mean above one.
+        (jaxes.cma_es(40, sigma=1.0), lambda state: state.sigma * jnp.diag(state.C) ** 0.5, 1.0),
     ],
     ids=["cem", "snes", "cma_es"],
 )
-def test_no_covariance_drifts_where_fitness_is_noise(strategy, variances, expected):
+def test_no_covariance_drifts_where_fitness_is_noise(strategy, spread, expected):
     """Ten generations, which is more than a plan has."""
     search = Search(strategy, lambda x: noise_of(x[0]))
 
@@ -93,7 +94,7 @@ def test_no_covariance_drifts_where_fitness_is_noise(strategy, variances, expect
         return jax.lax.scan(lambda state, key: advance(search, key, state), start, keys)[0]
 
     found = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(1), 200)).strategy
-    each = jnp.mean(jax.vmap(variances)(found), axis=0)
+    each = jnp.mean(jax.vmap(spread)(found), axis=0)
     np.testing.assert_allclose(each, expected, rtol=0.35)
     np.testing.assert_allclose(jnp.mean(each), expected, rtol=0.15)
     np.testing.assert_allclose(jnp.mean(found.mean, axis=0), 0, atol=0.2)
