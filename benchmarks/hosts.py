@@ -68,7 +68,7 @@ environment: {name: pendulum}
 policy: {name: mlp, hidden: [4]}
 problem: {num_test_episodes: 4, episode_length: 100}
 strategy: {name: openai_es, population_size: 32}
-training: {num_generations: 600, checkpoint_every: 20, test_every: 20}
+training: {num_generations: 2000, checkpoint_every: 20, test_every: 20}
 """
 BODY = """
 environment: {name: brax, env_name: %s}
@@ -521,14 +521,15 @@ def signaled(folder: Path, seed: int, number: int, until_rows: bool = True) -> i
     rows, end = folder / "run" / "metrics.jsonl", time.monotonic() + 120
     while until_rows and not (rows.exists() and rows.stat().st_size) and time.monotonic() < end:
         time.sleep(0.01)
-    time.sleep(rng.uniform(0, 3) if until_rows else rng.uniform(1, 20))
+    time.sleep(rng.uniform(0, 3) if until_rows else rng.uniform(1, 8))
     which = rng.randrange(3)
-    found = subprocess.run(["pgrep", "-f", "--", f"{folder}/run --hosts"], capture_output=True)
+    found = subprocess.run(["pgrep", "-f", "--", f"{folder}/run .*--hosts"], capture_output=True)
     for pid in map(int, found.stdout.split()):
         line = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
         if re.search(rf",3,{which}\0", line):
             os.kill(pid, number)
-    return which
+            return which
+    raise RuntimeError(f"there is no process {which} of {folder}/run")
 
 
 def kill_row(seed: int) -> Row:

@@ -16,6 +16,9 @@ if tuple(map(int, version("jax").split(".")[:2])) < (0, 11):
     flags += " --xla_cpu_use_fusion_emitters=false"  # see jaxes/devices.py: a quarter faster here
 os.environ.setdefault("XLA_FLAGS", flags)
 
+# Each worker is one device, and needs no more threads than that (jaxes/devices.py).
+os.environ["NPROC"] = "1"
+
 # Programs that several tests or processes run are compiled once, the small ones of operations alone
 # too: they are most. The folder is this test run's own; workers and subprocesses inherit its name.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,10 +84,10 @@ def wait_for_generation(run_dir, generation):
 
 
 @contextlib.contextmanager
-def launching(workplace, *options, patience=600):
+def launching(workplace, *options, more=()):
     """`jaxes launch` of three processes; none is left behind."""
     command = [sys.executable, *together.JAXES, "launch", "-n", "3", "--cpu-devices", "1", *options]
-    command += ["--", "train", "tiny.yaml", "--run-dir", "run", "--patience", str(patience)]
+    command += ["--", "train", "tiny.yaml", "--run-dir", "run", *more]
     launcher = subprocess.Popen(
         command,
         cwd=workplace,
@@ -137,3 +138,38 @@ def test_sigterm_to_one_ends_all_with_a_checkpoint(workplace):
     assert "go on with: jaxes resume run" in done[0].out
     assert saved(run_dir)[0] == len(rows_of(run_dir)) >= 30
     assert json.loads((run_dir / "run.json").read_text())["reason"] == "interrupted"
+
+
+def test_a_process_that_is_stopped_is_named_and_all_end(workplace):
+    with launching(workplace, more=FOR_EVER) as launcher:
+        wait_for_generation(workplace / "run", 30)
+        os.kill(launched(launcher)[2], signal.SIGSTOP)
+        _, said = launcher.communicate(timeout=together.TIMEOUT)
+    assert launcher.returncode == 75, said
+    assert re.search(r"process 2 on \S+ \(pid \d+\): no sign of life", said), said
+    assert saved(workplace / "run")[0] == len(rows_of(workplace / "run"))
+
+
+def test_a_run_goes_on_in_any_number_of_processes(workplace, whole):
+    train = ("train", "tiny.yaml", "--run-dir", "run", "--resume", "--set")
+    for generations, count, devices in ((400, 2, 1), (800, 1, 2), (1200, 3, 1)):
+        more = f"training.num_generations={generations}"
+        done = ended(*train, more, count=count, devices=devices, cwd=workplace)
+        assert [one.code for one in done] == [0] * count, done
+    assert_same_run(workplace / "run", whole)
+
+
+def test_a_sweep_of_many_processes_has_the_trials_of_one(workplace):
+    text = TINY.replace("num_generations: 1200", "num_generations: 60")
+    text += "sweep:\n  grid: {strategy.openai_es.sigma: [0.05, 0.1]}\n  num_seeds: 2\n"
+    text += "  halving: {generations: [20], keep: 0.5}\n"
+    (workplace / "sweep.yaml").write_text(text)
+    for count in (1, 2):
+        sweep = ("sweep", "sweep.yaml", "--run-dir", f"{count}")
+        done = ended(*sweep, count=count, devices=2 // count, cwd=workplace)
+        assert [one.code for one in done] == [0] * count, done
+    one, two = (sorted((workplace / count / "trials").iterdir()) for count in "12")
+    assert [trial.name for trial in one] == [trial.name for trial in two]
+    assert len(one) == 4
+    for ours, theirs in zip(two, one, strict=True):
+        assert_same_run(ours, theirs)

@@ -101,7 +101,7 @@ ENTRY""",
 
 GENERATION = """
 import json, os
-# What LLVM would make of it is not asked here, and takes most of the time.
+# What LLVM would make of it is not asked here.
 os.environ["XLA_FLAGS"] += (
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 import jaxes
@@ -131,6 +131,7 @@ print(json.dumps([sent(linear, 256), sent(mlp, 256)]))
 """
 
 
+@pytest.mark.slow
 def test_a_generation_sends_no_parameters():
     """Of J jobs, those of the test with them, and O = 2 observations: 16 J + 48 O and a constant
     at most, whatever D is."""
