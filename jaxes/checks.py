@@ -37,6 +37,8 @@ def check_number(
     # Of an int that no float can hold, `isfinite` raises an error.
     real = number and not isinstance(value, np.complexfloating)
     real = real and abs(value) <= sys.float_info.max
+    if not real:
+        allowed = "a finite number" if allowed == "a number" else f"{allowed} (a finite number)"
     check(field, value, bool(real and ok(value)), allowed)
 
 

@@ -12,6 +12,7 @@ from jaxes.config.sections import Section, section_of, validate
 from jaxes.environments import Environment
 from jaxes.environments.randomized import randomized
 from jaxes.problems import many, policy_search
+from jaxes.problems.many import check_task_name
 
 MANY = "many"
 OPTIONAL = (dict[str, Any] | None, None)
@@ -27,10 +28,8 @@ def environments_section(data: dict[str, Any]) -> type[Section]:
         got = f", got {tasks!r}" if "tasks" in data["environment"] else ""
         raise ConfigError(f"environment.tasks: a section of environments by name is required{got}")
     for name in map(str, tasks):
-        if name.startswith("_") or hasattr(Section, name):
-            raise ConfigError(
-                f"environment.tasks: {name!r} is no name that a config has for a task"
-            )
+        with parts.in_section("environment"):
+            check_task_name("tasks", name)
     models: dict[str, Any] = {
         str(name): (parts.environment_section(tasks, name, "environment.tasks.", **RANDOMIZED), ...)
         for name in tasks

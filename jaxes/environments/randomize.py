@@ -192,7 +192,12 @@ def _one(
 ) -> Randomizer:
     check(f"{field}path", path, isinstance(path, str) and path != "", "a path, such as gravity")
     name = path.rsplit(".", 1)[-1] if name is None else name
-    check(f"{field}name", name, isinstance(name, str) and "." not in name, "a name without dots")
+    check(
+        f"{field}name",
+        name,
+        isinstance(name, str) and name != "" and "." not in name,
+        "a name without dots",
+    )
     check(f"{field}shared", shared, isinstance(shared, bool), "a bool")
     bounds = Range(low, high) if kind == "uniform" else Factors(low, high)
     check_range(field or f"{name}.", bounds)

@@ -60,7 +60,7 @@ def trap(
     The observation [2] is (x/10, y/3): the walls are not seen. The reward is x' - x, so that the
     return is the x [m] that is reached in `num_steps` steps; 30 at most by default, of which the
     policy that runs straight gets `end`. `measure` tells that `x`, and whether it has `escaped`, to
-    x > end + 0.5.
+    x > end + 0.5. A trap must be deeper than a step, 0.3, or who runs straight stops before it.
 
     Args:
       width: half the distance between the side walls, m, positive. This and the next two may be a

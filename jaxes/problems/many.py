@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from pydantic import BaseModel
+
 from jaxes.checks import check, check_count, check_name
 from jaxes.core import DRAWN, Problem
 from jaxes.environments.base import RESERVED, Environment
@@ -14,8 +16,6 @@ from jaxes.problems.policy_search import Lanes, Settings, refuse, search_in
 from jaxes.problems.state import HParams
 from jaxes.problems.tasks import Condition, Task
 from jaxes.specs import of_many, recorded
-
-OF_CONFIGS = ("copy", "dict", "json", "schema", "validate", "construct")  # which mean more there
 
 
 @recorded(of_many)
@@ -119,15 +119,21 @@ def _check_names(tasks: Any) -> None:
     mapping = isinstance(tasks, Mapping) and len(tasks) > 0
     check("tasks", tasks, mapping, "environments by name, one at least")
     for name in tasks:
-        plain = isinstance(name, str) and bool(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name))
-        taken = ("base", "mean", "max", *sorted(RESERVED), *DRAWN, *OF_CONFIGS)
-        free = plain and name not in taken
-        check(
-            "tasks",
-            name,
-            free,
-            f"named by letters, digits, _ and -, and none of {', '.join(taken)}",
-        )
+        check_task_name("tasks", name)
+
+
+def check_task_name(field: str, name: Any) -> None:
+    """Raises a ValueError unless a task can have this name in rows and in configs."""
+    plain = isinstance(name, str) and bool(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name))
+    check(field, name, plain, "named by letters, digits, _ and -, a letter or digit first")
+    taken = ("base", "mean", "max", *sorted(RESERVED), *DRAWN)
+    free = name not in taken and not hasattr(BaseModel, name)
+    check(
+        field,
+        name,
+        free,
+        f"named otherwise than what else there is in rows ({', '.join(taken)}) and configs",
+    )
 
 
 def _by_task(field: str, given: Any, tasks: Mapping[str, Any]) -> dict[str, Any]:

@@ -224,11 +224,12 @@ def _check_weights(weights: Any) -> None:
         check("weights", dict(weights), total > 0, "greater than 0 for one task at least")
 
 
-def refuse(factory: Callable, unknown: dict[str, Any]) -> None:
-    """Raises a ValueError for the first of these keyword arguments."""
-    if "alive_bonus" in unknown:
+def refuse(factory: Callable, given: dict[str, Any], *also: str) -> None:
+    """Raises a ValueError for the first of these keyword arguments that the factory does not have,
+    nor is one of those."""
+    if "alive_bonus" in given:
         raise ValueError("alive_bonus is called alive_penalty, since it is subtracted")
     parameters = inspect.signature(factory).parameters.values()
     known = [parameter.name for parameter in parameters if parameter.kind.name == "KEYWORD_ONLY"]
-    for name in unknown:
-        check_name("arguments", name, ["policy", *known])
+    for name in given:
+        check_name("arguments", name, ["policy", *known, *also])

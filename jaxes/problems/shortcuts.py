@@ -5,11 +5,12 @@ from typing import Any
 
 from jaxes import environments
 from jaxes.core import Problem
+from jaxes.environments.base import Environment
 from jaxes.environments.brax_envs import Backend
 from jaxes.environments.playground_envs import Implementation
 from jaxes.environments.randomized import randomized
 from jaxes.policies import PolicyFactory, mlp
-from jaxes.problems.policy_search import policy_search
+from jaxes.problems.policy_search import policy_search, refuse
 
 
 def brax(
@@ -32,8 +33,7 @@ def brax(
       >>> problem = jaxes.problems.brax("hopper", policy=jaxes.policies.mlp((64, 64)))
     """
     environment = environments.brax(env_name, backend, options)
-    environment = randomized(environment, randomize, test_randomize)
-    return policy_search(environment, policy or mlp(), **settings)
+    return _search(environment, policy, randomize, test_randomize, settings)
 
 
 def gymnax(
@@ -55,8 +55,7 @@ def gymnax(
       >>> problem = jaxes.problems.gymnax("CartPole-v1", policy=jaxes.policies.linear())
     """
     environment = environments.gymnax(env_name, env_params)
-    environment = randomized(environment, randomize, test_randomize)
-    return policy_search(environment, policy or mlp(), **settings)
+    return _search(environment, policy, randomize, test_randomize, settings)
 
 
 def playground(
@@ -78,5 +77,16 @@ def playground(
       >>> problem = jaxes.problems.playground("CartpoleBalance")
     """
     environment = environments.playground(env_name, implementation)
+    return _search(environment, policy, randomize, test_randomize, settings)
+
+
+def _search(
+    environment: Environment,
+    policy: PolicyFactory | None,
+    randomize: Any,
+    test_randomize: Any,
+    settings: dict[str, Any],
+) -> Problem:
+    refuse(policy_search, settings, "randomize", "test_randomize")
     environment = randomized(environment, randomize, test_randomize)
     return policy_search(environment, policy or mlp(), **settings)

@@ -230,8 +230,9 @@ def _sizes(tasks: Sequence[Task], condition: int, pad: bool) -> Sizes:
     observed = {task.name: task.observation_size for task in tasks}
     outputs = {task.name: task.environment.num_outputs for task in tasks}
     discrete = {task.name: task.environment.num_actions is not None for task in tasks}
-    alike = "of tasks whose actions are all discrete or all continuous (here: discrete or not)"
-    check("tasks", discrete, len(set(discrete.values())) == 1, alike)
+    kinds = {name: "discrete" if chosen else "continuous" for name, chosen in discrete.items()}
+    one = len(set(kinds.values())) == 1
+    check("tasks", kinds, one, "of tasks whose actions are all discrete or all continuous")
     for what, counts in (("observations", observed), ("actions", outputs)):
         same = len(set(counts.values())) == 1
         check("tasks", counts, pad or same, f"of as many {what}, or padded (pad=True)")

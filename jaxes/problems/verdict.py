@@ -118,14 +118,14 @@ class Verdict:
         places: dict[str, list[int]] = {}
         for place, task in enumerate(self.columns):
             places.setdefault(task.name, []).append(place)
-        of_members = values.mean(axis=1)
-        if len(places) > 1:  # each task counts as much, however many episodes it has
-            means = [values[:, own].mean(axis=1) for own in places.values()]
-            of_members = jnp.stack(means).mean(axis=0)
+        # Of members first: a sum over both axes at once is of another order in another program.
+        means = {name: values[:, own].mean(axis=1) for name, own in places.items()}
+        # Each task counts as much, however many episodes it has.
+        of_members = jnp.stack([*means.values()]).mean(axis=0)
         told = {"return/mean": jnp.nanmean(of_members), "return/max": jnp.nanmax(of_members)}
         if len(places) == 1:
             return told
-        by_task = {name: jnp.nanmean(values[:, own]) for name, own in places.items()}
+        by_task = {name: jnp.nanmean(of_task) for name, of_task in means.items()}
         told |= {f"return/{name}": value for name, value in by_task.items()}
         least, most = (pick(jnp.stack([*by_task.values()])) for pick in (jnp.min, jnp.max))
         return told | {"return/worst_task": least, "return/task_spread": most - least}
