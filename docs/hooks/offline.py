@@ -28,8 +28,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.in_style = tag == "style"
+        told = tag == "a" or ("rel", "canonical") in attributes  # an address, which is not loaded
         for name, value in attributes:
-            if name in LOADING and value and not (tag == "a" and name == "href"):
+            if name in LOADING and value and not (told and name == "href"):
                 self.loads += LOADED.findall(value) if name == "style" else value.split(", ")
 
     def handle_data(self, data: str) -> None:
@@ -65,4 +66,4 @@ def on_post_build(config: Any) -> None:
     from mkdocs.exceptions import PluginError
 
     if found := list(faults(Path(config.site_dir))):
-        raise PluginError("the site needs a network: " + "; ".join(found))
+        raise PluginError("\n".join(["the site needs a network:", *found]))

@@ -222,7 +222,7 @@ def test_what_a_page_loads_from_elsewhere_is_noticed(tmp_path, suffix, text, add
 def test_what_a_page_has_itself_is_fine():
     page = """<a href="https://a.b">read</a> <img src="c.png"> <svg><use href="#d"/></svg>
     <script src="../assets/e.js"></script> <img src="data:image/png;base64,//aa">
-    <style>b {}</style> <p>@import https://a.b</p>"""
+    <style>b {}</style> <p>@import https://a.b</p> <link rel="canonical" href="https://a.b/c/">"""
     assert offline.from_elsewhere(page, ".html") == []
     assert offline.from_elsewhere("a { src: url(../b.woff2) } /* https://a.b */", ".css") == []
 
