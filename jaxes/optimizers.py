@@ -16,7 +16,9 @@ OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "lion", "clipup"]
 
 
 class ClipUpState(NamedTuple):
-    velocity: Any  # like the parameters
+    """What ClipUp keeps from step to step: the velocity v, a pytree like the parameters."""
+
+    velocity: Any
 
 
 def clipup(

@@ -24,7 +24,7 @@ Function = Callable[[Array], Array]  # z [D] -> value [], with its minimum 0 at 
 
 
 class HParams(NamedTuple):
-    pass
+    """No number of a plain function is traced."""
 
 
 def function(fn: Callable[[Array], Array], initial_mean: Callable[[Array], Array]) -> Problem:
