@@ -12,7 +12,7 @@ from rich.console import Console
 
 import jaxes
 from jaxes import devices
-from jaxes.checks import check_count
+from jaxes.checks import check_count, check_positive
 from jaxes.cli import (
     evaluate,
     export,
@@ -91,6 +91,9 @@ def _one_line(message: Warning | str, *_: Any) -> str:
 class _Parser(argparse.ArgumentParser):
     """One whose refusals are one line too."""
 
+    def __init__(self, **settings: Any):
+        super().__init__(allow_abbrev=False, **settings)
+
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (--help shows what there is)\n")
 
@@ -109,6 +112,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _set_up_jax(options: argparse.Namespace) -> None:
     """Devices and the compilation cache, before JAX starts."""
+    for name in ("join_timeout", "patience"):
+        if name in options:
+            check_positive(f"--{name.replace('_', '-')}", getattr(options, name))
     chosen = options.cpu_devices is not None
     if chosen:
         check_count("--cpu-devices", options.cpu_devices, maximum=1024)

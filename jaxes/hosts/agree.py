@@ -37,9 +37,15 @@ def of_first(make: Callable[[], T]) -> T:
         text = json.dumps(make())
         world.post(name, text)
         return json.loads(text)
-    while (said := world.wait_for(name, seconds=1)) is None:
-        leaving.raise_if_others_failed()
-    return json.loads(said)
+    return json.loads(_awaited(name))
+
+
+def _awaited(name: str) -> str:
+    """What will stand there on the board."""
+    with watch.waiting():
+        while (said := world.wait_for(name, seconds=1)) is None:
+            leaving.raise_if_others_failed()
+    return said
 
 
 def from_first(tree: T) -> T:
@@ -100,8 +106,8 @@ def _exchanged(mesh: Mesh, first: bool) -> Callable[[Array], Array]:
 
 
 def wait_for_all() -> None:
-    """Returns when all processes have come here. No patience is lost meanwhile: the first exchange
-    of a program would count for how long others still compile it."""
+    """Returns when all processes have come here, which no device notices, as it would an exchange
+    that others do not begin within 30 s because they still compile."""
     check_same("program", {})
 
 
@@ -115,9 +121,7 @@ def check_same(what: str, mine: Mapping[str, Any]) -> None:
     if world.is_first():
         expected = flat(json.loads(said))
         for process in range(1, world.count()):
-            while (text := world.wait_for(f"said/{number}/{process}", seconds=1)) is None:
-                leaving.raise_if_others_failed()
-            other = flat(json.loads(text))
+            other = flat(json.loads(_awaited(f"said/{number}/{process}")))
             for field in expected | other:
                 here, there = expected.get(field), other.get(field)
                 if here != there:

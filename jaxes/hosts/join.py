@@ -95,7 +95,13 @@ def _found(timeout: float) -> tuple[Place, Any]:
     """What the launcher says, and which devices it leaves to this process; None for all."""
     values = [os.environ.get(name) for name in VARIABLES]
     if all(values):
-        return _parsed("{}:{},{},{}".format(*values)), None
+        try:
+            return _parsed("{}:{},{},{}".format(*values)), None
+        except ValueError as error:
+            said = ", ".join(
+                f"{name}={value}" for name, value in zip(VARIABLES, values, strict=True)
+            )
+            raise ValueError(f"hosts: auto finds {said}: {error}") from error
     from jax._src.clusters import ClusterEnv  # JAX asks it, but starts at once
 
     try:
@@ -182,6 +188,6 @@ def said_of_launcher() -> str | None:
             which = os.environ.get(rank, "?")
             return (
                 f"this is process {which} of {count} that {name} has started, and hosts are off: "
-                "each trains alone, in a directory of its own (--hosts auto makes them one)"
+                "each trains alone and needs a directory of its own (--hosts auto makes them one)"
             )
     return None

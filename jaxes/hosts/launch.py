@@ -1,6 +1,7 @@
 """Many processes on one machine, as a cluster's launcher starts them on many."""
 
 import contextlib
+import ctypes
 import re
 import signal
 import socket
@@ -17,6 +18,9 @@ from jaxes.hosts.leaving import SAVING
 
 GRACE = 5.0  # seconds in which the others end by themselves after the first process
 LONG_GRACE = SAVING + 10.0  # after another one, while the first saves
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+# Looked up here: between the start of a process and its program nothing may be loaded.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 # What the runtime prints of itself when it aborts a process.
 FRAMES = re.compile(rb" +@ +0x|\*\*\* (Check failure|SIGABRT)")
 
@@ -98,6 +102,7 @@ class Launcher:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C comes to this process, which passes it on
+            preexec_fn=_end_with_parent,
         )
 
     def _wait(self) -> list[int]:
@@ -132,6 +137,12 @@ class Launcher:
         if self.asked and all(code == -self.asked for code in bad):
             return 128 + self.asked
         return next((code for code in bad if code > 0 and code not in (RESTART, 134)), RESTART)
+
+
+def _end_with_parent() -> None:
+    """On Linux: this process gets SIGTERM where the one that starts it dies."""
+    if _prctl is not None:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def said_of(code: int) -> str:

@@ -6,6 +6,7 @@ sees by the exit code: `RESTART` where a process was lost.
 """
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -13,11 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 
-from jaxes.exits import RESTART, code_of
+from jaxes.exits import FAILED, RESTART, code_of
 from jaxes.hosts import world
 
 GRACE = 2.0  # seconds in which what fails everywhere may fail here as well
@@ -64,6 +65,7 @@ def begin() -> None:
     """Tells the others where this process runs."""
     global _stderr
     _stderr = os.dup(2)  # which is silenced for a while
+    sys.excepthook = functools.partial(_raised, sys.excepthook)
     world.post(f"host/{world.index()}", f"{socket.gethostname()} (pid {os.getpid()})")
 
 
@@ -106,10 +108,17 @@ def together() -> Iterator[None]:
         raise
 
 
-def fail_alone(error: BaseException) -> None:
+def _raised(show: Callable, kind: Any, error: BaseException, trace: Any) -> None:
+    """What nothing has caught, in a script of the user's own as well, ends all processes."""
+    show(kind, error, trace)
+    if _code is None and not getattr(error, "agreed", False):
+        fail_alone(error, code_of(error) if isinstance(error, KeyboardInterrupt) else FAILED)
+
+
+def fail_alone(error: BaseException, code: int | None = None) -> None:
     """Tells the others, and keeps this process from waiting for them when it ends."""
     global _code
-    _code = code_of(error)
+    _code = code_of(error) if code is None else code
     said = " ".join(str(error).split())[:1000] or type(error).__name__
     tell(Failure(world.index(), said, _code))
 

@@ -12,7 +12,7 @@ from jax import Array
 
 from jaxes import parallel
 from jaxes.environments.base import Environment
-from jaxes.hosts import agree
+from jaxes.hosts import agree, watch
 from jaxes.policies import Policy, initial_state
 
 CANDIDATES = {"cpu": (32, 64, 128, 256)}
@@ -28,7 +28,8 @@ def tuned_lanes(environment: Environment, network: Policy) -> int:
     in `lanes.json` in JAX's folder of compiled programs, if it has one, for this machine's devices,
     environment and size of policy. Of many processes the first one measures.
     """
-    return agree.of_first(lambda: _tuned_lanes(environment, network))
+    with watch.compiling():
+        return agree.of_first(lambda: _tuned_lanes(environment, network))
 
 
 def _tuned_lanes(environment: Environment, network: Policy) -> int:

@@ -126,10 +126,12 @@ class Batch:
         return cls(runs, jax.vmap(step), tuple(keys), state, checkpoints)
 
     def trace(self) -> Traced:
-        return trace_chunk(self.step, self.keys, self.state)
+        with watch.compiling():
+            return trace_chunk(self.step, self.keys, self.state)
 
     def compile(self, traced: Traced) -> Program:
-        self.program = traced.compile()
+        with watch.compiling():
+            self.program = traced.compile()
         return self.program
 
     def going_on(self) -> list[tuple[int, Run]]:

@@ -150,6 +150,57 @@ def test_a_process_that_is_stopped_is_named_and_all_end(workplace):
     assert saved(workplace / "run")[0] == len(rows_of(workplace / "run"))
 
 
+SCRIPT = """
+import sys, time
+import jaxes
+how = sys.argv[2]
+jaxes.use_cpu_devices(1)
+index = jaxes.use_hosts(sys.argv[1], timeout=120, patience=15)
+if index == 1 and how == "raises":
+    raise ValueError("no data here")
+if index == 1 and how == "exits":
+    sys.exit()
+if index == 1 and how == "hangs":
+    time.sleep(1000)
+problem, strategy = jaxes.problems.functions.sphere(3), jaxes.openai_es(16)
+if index == 1 and how == "sweeps":
+    jaxes.sweep(problem, strategy, {"sigma": [0.1]}, num_generations=3)
+else:
+    hang = lambda row, state: time.sleep(1000)
+    jaxes.train(problem, strategy, num_generations=3, callback=hang if how == "calls" else None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "codes", "said"),
+    [
+        ("raises", [1, 1], r"process 1 on \S+ \(pid \d+\): no data here"),
+        ("exits", [75], r"process 1 on \S+ \(pid \d+\): it has ended, and others wait for it"),
+        ("hangs", [75, 75], r"process 1 on \S+ \(pid \d+\): others wait for it: no progress for"),
+        ("calls", [75, 75], r"process 0 on \S+ \(pid \d+\): others wait for it: no progress for"),
+        ("sweeps", [75, 75], r"others wait for it: no progress for"),
+    ],
+)
+def test_nobody_waits_for_ever(how, codes, said):
+    """What goes wrong in one process between what all do together ends all of them."""
+    with together.script(SCRIPT, how, count=2, env=ENVIRONMENT) as processes:
+        done = processes.ended()
+    assert [one.code for one in done][: len(codes)] == codes, done
+    assert re.search(said, done[0].err), done
+
+
+def test_what_is_launched_ends_with_its_launcher(workplace):
+    with launching(workplace, more=FOR_EVER) as launcher:
+        wait_for_generation(workplace / "run", 30)
+        left = launched(launcher)
+        launcher.kill()
+        deadline = time.monotonic() + 60
+        while any(Path(f"/proc/{process}").exists() for process in left.values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert json.loads((workplace / "run" / "run.json").read_text())["reason"] == "interrupted"
+
+
 def test_a_run_goes_on_in_any_number_of_processes(workplace, whole):
     train = ("train", "tiny.yaml", "--run-dir", "run", "--resume", "--set")
     for generations, count, devices in ((400, 2, 1), (800, 1, 2), (1200, 3, 1)):
