@@ -239,7 +239,7 @@ def same_bits_row(env_name: str, shapes: list[tuple[int, int]], sweep: bool) -> 
             print(f"{env_name} {shape}: {digests[shape][:16]}", file=sys.stderr, flush=True)
         if not sweep:  # on and on, in other numbers of processes
             run_dir = folder / "resumed"
-            for end, processes in ((5, 3), (9, 1), (14, 2), (20, 4)):
+            for end, processes in ((5, 3), (10, 1), (15, 2), (20, 4)):
                 more = ["--set", f"training.num_generations={end}", "--resume"]
                 trained(config, folder, "resumed", processes, 1, more)
             digests["resumed in 3, 1, 2, 4"] = digest(run_dir)

@@ -64,11 +64,12 @@ def use_hosts(hosts: str = "auto", *, timeout: float = TIMEOUT, patience: float 
     check("hosts", hosts, isinstance(hosts, str), "auto, off, or ADDR:PORT,NUM,ID")
     if hosts == "off":
         return world.index()
+    said = None if hosts == "auto" else _parsed(hosts)
     if world.joined():
         raise RuntimeError("use_hosts was called already: this process is one of many")
     if xla_bridge.backends_are_initialized():
         raise RuntimeError("use_hosts must be called before JAX does anything else")
-    place, devices = _found(timeout) if hosts == "auto" else (_parsed(hosts), None)
+    place, devices = _found(timeout) if said is None else (said, None)
     if place.size == 1:
         return 0
     meet(place, timeout)
