@@ -69,7 +69,10 @@ print(json.dumps(differ))
 """
 
 
-@pytest.mark.parametrize(("count", "strategy"), [(1, "openai_es"), (2, "cma_es")])
+@pytest.mark.parametrize(
+    ("count", "strategy"),
+    [pytest.param(1, "openai_es", marks=pytest.mark.slow), (2, "cma_es")],
+)
 def test_a_trial_has_the_bits_of_its_run_alone(count, strategy):
     assert said_by(SCRIPT, count, strategy) == []
 

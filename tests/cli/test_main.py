@@ -347,6 +347,7 @@ training: {num_generations: 2, test_every: 1}
 """
 
 
+@pytest.mark.slow
 def test_a_run_of_tetris_is_scored_and_watched(capsys, tmp_path):
     (tmp_path / "tetris.yaml").write_text(TETRIS)
     assert run("train", "tetris.yaml", "--run-dir", "run") == 0
