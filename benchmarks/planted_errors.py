@@ -401,6 +401,20 @@ ERRORS = [
         "rows = gathered.at[seats.host * 0, seats.place]",
         "test_parallel.py",
     ),
+    Error(
+        "ties are losses in the probability of improvement",
+        "statistics.py",
+        "0.5 * (samples[:, None] == others)",
+        "0 * (samples[:, None] == others)",
+        "test_statistics.py",
+    ),
+    Error(
+        "an interval of one run drawn for both sides",
+        "statistics.py",
+        "theirs[:, None, :]",
+        "0 * theirs[:, None, :]",
+        "test_statistics.py",
+    ),
 ]
 
 

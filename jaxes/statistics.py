@@ -1,4 +1,4 @@
-"""Interquartile means over seeds, and their bootstrap confidence intervals.
+"""Interquartile means over seeds, who is better than whom, and bootstrap confidence intervals.
 
 Reference: Agarwal et al., Deep reinforcement learning at the edge of the statistical precipice
 (NeurIPS 2021), arXiv:2108.13264.
@@ -47,3 +47,27 @@ def with_interval(samples: np.ndarray) -> tuple[float, float, float]:
         random_state=np.random.default_rng(0),
     ).confidence_interval
     return middle, float(interval.low), float(interval.high)
+
+
+def probability_of_improvement(
+    samples: np.ndarray, others: np.ndarray
+) -> tuple[float, float, float]:
+    """P(X > Y) + P(X = Y)/2 for runs X of `samples` [S] and Y of `others` [R], that is
+
+        1/(S R) Σ_i Σ_j S(x_i, y_j),    S(x, y) = 1 if x > y, 1/2 if x = y, 0 if x < y
+
+    (section 4.3 of the reference), and the ends of its bootstrap confidence interval, for which the
+    runs of both are drawn anew; NaN where either has fewer than two. What diverged, -inf, is worse
+    than all that is finite. Where no run of one is as good as any of the other, the interval is a
+    point, because resampling knows no runs but these.
+    """
+    better = (samples[:, None] > others) + 0.5 * (samples[:, None] == others)
+    middle = float(better.mean())
+    if min(better.shape) < 2:
+        return middle, math.nan, math.nan
+    generator = np.random.default_rng(0)
+    mine, theirs = (generator.integers(n, size=(RESAMPLES, n)) for n in better.shape)
+    drawn = better[mine[:, :, None], theirs[:, None, :]].mean(axis=(1, 2))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return middle, float(low), float(high)

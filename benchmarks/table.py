@@ -1,0 +1,118 @@
+"""What do evolution strategies reach on Brax's tasks, after how many steps and seconds?
+
+    python benchmarks/table.py search --tasks hopper --strategies ars [--steps 2e6] [--seeds 2]
+    python benchmarks/table.py train --tasks hopper --strategies openai_es [--steps 20e6]
+        [--seeds 5] [--runs runs/table]
+    python benchmarks/table.py collect runs/table [--searches runs/search]
+        [--output benchmarks/results/table-cpu.json]
+    python benchmarks/table.py draw [benchmarks/results/table-cpu.json] [--output FILE]
+
+search   trains over sigma, learning rate and network with seeds that the table has not; what it
+         finds goes by hand into `table_settings.py`, what it cost into the result
+train    all seeds of a task and a strategy as one sweep, until each has spent its budget of steps.
+         Killed, and started again, it goes on; what is finished is left as it is
+collect  adds the rows of finished directories to the result, `ppo.py`'s among them. One that is
+         cut, of another protocol or another number of seeds is named on stderr and left out; it
+         exits with 1 then
+draw     the result as Markdown
+
+The protocol is that of `table_settings.py`: the same environment, episodes and tests for all. Steps
+are those of training, in episodes; seconds are a seed's share of its program's, by its steps, with
+tests and without compilation.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import table_rows
+import table_search
+import table_text
+from table_rows import merged
+from table_runs import RefusedError, directories, row_of
+from table_search import search
+from table_settings import SETTINGS, TASKS
+from table_train import train
+
+import jaxes
+
+OUTPUT = Path("benchmarks/results/table-cpu.json")
+
+
+def collect(options: argparse.Namespace) -> int:
+    """Adds rows to the result; how many directories were refused."""
+    known = json.loads(options.output.read_text()) if options.output.exists() else {}
+    new, refused = {}, {}
+    for path in directories(options.runs):
+        try:
+            new[str(path)] = row_of(path, options.seeds, options.steps and int(options.steps))
+        except RefusedError as error:
+            refused[str(path)] = str(error)
+    rows, left_out = merged(known.get("rows", []), new)
+    searches = known.get("searches", [])
+    if options.searches is not None:
+        searches, unfinished = table_search.collected(options.searches, searches)
+        refused |= unfinished
+    refused |= left_out
+    for path, why in refused.items():
+        print(f"left out: {path} {why}", file=sys.stderr)
+    table_rows.write(options.output, {"rows": rows, "searches": searches})
+    print(f"{len(new) - len(left_out)} rows collected, {len(rows)} in {options.output}")
+    return len(refused)
+
+
+def draw(options: argparse.Namespace) -> None:
+    text = table_text.drawn(json.loads(options.result.read_text()), str(options.result))
+    if options.output is None:
+        print(text, end="")
+    else:
+        options.output.write_text(text)
+
+
+def for_each(options: argparse.Namespace) -> None:
+    """Searches or trains, one task and strategy after another."""
+    jaxes.use_cpu_devices(options.cpu_devices)
+    for task in options.tasks.split(","):
+        named = options.strategies.split(",") if options.strategies else list(SETTINGS[task])
+        for name in [name for name in named if name in SETTINGS[task]]:
+            steps = TASKS[task].steps if options.steps is None else int(options.steps)
+            run = search if options.command == "search" else train
+            run(task, name, options.runs / task / name, steps, options.seeds)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command, runs, seeds, steps in [
+        ("search", "runs/search", 2, 2e6),
+        ("train", "runs/table", 5, None),
+    ]:
+        one = commands.add_parser(command)
+        one.add_argument("--tasks", default=",".join(TASKS))
+        one.add_argument("--strategies", help="default: all that the task has settings of")
+        one.add_argument("--steps", type=float, default=steps, help="default: the task's")
+        one.add_argument("--seeds", type=int, default=seeds)
+        one.add_argument("--runs", type=Path, default=Path(runs))
+        one.add_argument("--cpu-devices", type=int)
+    collects = commands.add_parser("collect")
+    collects.add_argument("runs", type=Path)
+    collects.add_argument("--searches", type=Path)
+    collects.add_argument("--steps", type=float, help="of all tasks; default: each task's")
+    collects.add_argument("--seeds", type=int, default=5)
+    collects.add_argument("--output", type=Path, default=OUTPUT)
+    draws = commands.add_parser("draw")
+    draws.add_argument("result", type=Path, nargs="?", default=OUTPUT)
+    draws.add_argument("--output", type=Path)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    if options.command == "collect":
+        sys.exit(collect(options) > 0)
+    {"search": for_each, "train": for_each, "draw": draw}[options.command](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""brax's PPO as a peer: what it leaves behind, and that our tests test its own policy."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import ppo
+import ppo_peer
+
+from jaxes import core
+from jaxes.training.run import Run, Trial
+
+
+class Standing:
+    """A peer whose policy is always worth its parameters."""
+
+    template = core.TrainState(jnp.int32(0), (), ())
+
+    def state_of(self, params):
+        return self.template._replace(problem=params)
+
+    def test(self, key, state):
+        ends = jnp.zeros(4, bool)
+        return core.Tests(jnp.full(4, state.problem), jnp.full(4, 10), ends, ends, {})
+
+
+def test_the_first_epoch_compiles_and_steps_are_counted_from_one_epoch_to_the_next(
+    tmp_path, monkeypatch
+):
+    took = iter([30.0, 100.0, 10.0, 12.0])
+    monkeypatch.setattr(ppo.Told, "_since", lambda self: next(took))
+    run = Run(Trial(0, 0, {}, core.TrainHParams((), ())), tmp_path)
+    run.open()
+    told = ppo.Told(Standing(), run)
+    for done, value in [(0, 0.0), (1000, 5.0), (2000, 6.0), (3500, 7.0)]:
+        told(done, value)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["rollout/env_steps"] for row in rows] == [1000, 1000, 1500]
+    assert [row["test/return_mean"] for row in rows] == [5.0, 6.0, 7.0]
+    assert [row["time/seconds"] for row in rows] == [10.0, 10.0, 12.0]
+    assert told.compile_seconds == 30 + 90
+    assert run.env_steps == 3500
+    assert int(told.state.generation) == 3
+
+
+@pytest.mark.parametrize("task", ppo_peer.VALUES)
+def test_the_budget_is_spent_and_hardly_more(task):
+    peer = object.__new__(ppo_peer.Peer)
+    peer.values = ppo_peer.COMMON | ppo_peer.VALUES[task]
+    names = ("batch_size", "unroll_length", "num_minibatches", "action_repeat")
+    update = int(np.prod([peer.values[name] for name in names]))
+    for steps in (1_000_000, 5_000_000, 20_000_000):
+        epochs = peer.epochs(steps)
+        spent = epochs * update * int(np.ceil(steps / (epochs * update)))  # as brax's trainer does
+        assert steps <= spent < steps + max(320_000, 2 * update)
+        assert epochs >= 2
+
+
+@pytest.mark.slow  # Brax's environment is made
+def test_our_policy_is_its_own_and_holds_an_action_as_long():
+    from brax.training.acme.running_statistics import NestedMeanStd
+
+    peer = ppo_peer.Peer("reacher")
+    keys = jax.random.split(jax.random.key(0), 4)
+    observations = jax.random.normal(keys[0], (5, 11))
+    moments = NestedMeanStd(observations[0], 1 + jax.random.uniform(keys[1], (11,)))
+    params = moments, peer.network.policy_network.init(keys[2])
+    act = peer.networks.make_inference_fn(peer.network)(params, deterministic=True)
+    expected = [act(observation, keys[3])[0] for observation in observations]
+    state = peer.state_of(params)
+    policy = peer.problem.policy(state.strategy.mean, state.problem)
+    memory = policy.initial_state
+    for step, observation in enumerate(observations):
+        action, memory = policy.apply(policy.init(keys[3]), memory, observation)
+        np.testing.assert_allclose(action, expected[4 * (step // 4)], rtol=1e-6)
+    standing = peer.problem.policy(peer.standing(state).strategy.mean, state.problem)
+    parts = standing.init(keys[3])
+    action, _ = standing.apply(parts, policy.initial_state, observations[0])
+    np.testing.assert_array_equal(action, 0)
+    np.testing.assert_array_equal(parts["std"], moments.std)

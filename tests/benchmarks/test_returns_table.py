@@ -1,0 +1,317 @@
+"""The table of returns: what run directories come to, which are left out, and what is claimed."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import table
+import table_rows
+import table_runs
+import table_settings
+import table_text
+import table_train
+
+from jaxes.training.identity import describe, note_end
+
+STEPS, EVERY = 20_000_000, 1_000_000  # a budget, and steps of a generation, each of them tested
+MACHINE = {"processor": "a processor", "cores": 2}
+RESULT = {
+    "generation": STEPS // EVERY,
+    "num_test_episodes": 128,
+    "num_test_diverged": 0,
+    "return_ci95": 1.0,
+    "episode_length": 1000.0,
+    "zero_policy_return": 100.0,
+}
+
+
+def config_of(task, algorithm):
+    return {
+        "environment": {"name": "brax", "env_name": task, "backend": "spring", "options": None},
+        "problem": {"episode_length": 1000, "num_test_episodes": 32, "alive_penalty": 1.0},
+        "policy": {"name": "mlp", "hidden": [16, 16]},
+        "strategy": {"name": algorithm, "population_size": 64, algorithm: {"sigma": 0.1}},
+    }
+
+
+def row(generation, value):
+    """The first generation's test has a hundred, and each later one as much more."""
+    return {
+        "generation": generation,
+        "rollout/env_steps": EVERY,
+        "time/seconds": 10.0,
+        "test/return_mean": value * generation,
+        "test/diverged": 0,
+        "test/distance": 0.5 * generation,
+    }
+
+
+def write_seed(path, seed, value, task="hopper", algorithm="cem", distance=10.0):
+    path.mkdir(parents=True)
+    config = config_of(task, algorithm)
+    describe(path, {"seed": seed, "config": config}, config)
+    rows = [row(i, value) for i in range(1, STEPS // EVERY + 1)]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    end = value * STEPS // EVERY
+    result = RESULT | {"score": end, "return_mean": end, "measures": {"distance": distance}}
+    final = {"steps": STEPS, "compile_seconds": 2.0, "machine": MACHINE, "result": result}
+    (path / "final.json").write_text(json.dumps(final))
+
+
+def write_runs(path, values=(100, 110, 130), **more):
+    """What a sweep over so many seeds leaves, each of which ends at 20 times its value."""
+    path.mkdir(parents=True)
+    describe(path, {"sweep": [[i, {}] for i in range(len(values))]}, None)
+    note_end(path, "done", None)
+    for i, value in enumerate(values):
+        write_seed(path / "trials" / f"{i:04d}", i, value, **more)
+    return path
+
+
+def collect(monkeypatch, runs, output, *more):
+    """The exit code, and the rows that are kept."""
+    arguments = ["collect", str(runs), "--output", str(output), "--seeds", "3", *more]
+    monkeypatch.setattr(sys, "argv", ["table.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        table.main()
+    return ended.value.code, json.loads(output.read_text())["rows"]
+
+
+@pytest.fixture
+def collected(monkeypatch, tmp_path):
+    def run(*more, name="table.json"):
+        return collect(monkeypatch, tmp_path / "runs", tmp_path / name, *more)
+
+    return run
+
+
+def change(path, *fields, to):
+    """Sets a field of a JSON file."""
+    content = json.loads(path.read_text())
+    inner = content
+    for field in fields[:-1]:
+        inner = inner[field]
+    inner[fields[-1]] = to
+    path.write_text(json.dumps(content))
+
+
+def test_a_row_says_what_each_seed_came_to(tmp_path, collected):
+    write_runs(tmp_path / "runs" / "hopper" / "cem")
+    code, (found,) = collected()
+    assert code == 0
+    assert (found["task"], found["algorithm"]) == ("hopper", "cem")
+    assert found["settings"]["numbers"] == {"sigma": 0.1}
+    assert found["settings"]["problem"] == {"alive_penalty": 1.0}
+    assert [found["seconds"], found["compile_seconds"]] == [600.0, 6.0]
+    last = found["seeds"][2]
+    assert last["at"] == {
+        "1000000": {"steps": 1_000_000, "return": 130, "distance": 0.5},
+        "5000000": {"steps": 5_000_000, "return": 650, "distance": 2.5},
+        "20000000": {"steps": 20_000_000, "return": 2600, "distance": 10.0},
+    }
+    assert last["reached"] == {"steps": 12_000_000, "seconds": 120.0}  # 1,500 at 130 a generation
+    assert last["curve"]["return"] == [130 * i for i in range(1, 21)]
+    assert last["final"]["zero_policy_return"] == 100.0
+
+
+def test_a_return_at_a_mark_is_of_the_last_test_before_it():
+    seed = object.__new__(table_runs.Seed)
+    seed.steps, seed.protocol = np.array([900_000, 4_999_999, 5_000_001]), {"steps": 6_000_000}
+    seed.rows = [row(1, 100), row(2, 100) | {"test/diverged": 1}, row(3, 100)]
+    assert seed.at(1_000_000) == {"steps": 900_000, "return": 100, "distance": 0.5}
+    assert seed.at(5_000_000)["return"] is None  # it diverged
+    assert seed.at(800_000) is None  # no test yet
+    assert seed.at(20_000_000) is None  # beyond its budget
+
+
+def cut_rows(path, keep):
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:keep]))
+
+
+BROKEN = {
+    "not finished: 0001": lambda path: (path / "0001" / "final.json").unlink(),
+    "end is None": lambda path: describe(path.parent, {"sweep": [[0, {}]] * 3}, None),
+    "was cut: 0001 has 19 rows": lambda path: cut_rows(path / "0001" / "metrics.jsonl", 19),
+    "was cut: 0000 has 20 rows up to 20, not 25": lambda path: change(
+        path / "0000" / "final.json", "result", "generation", to=25
+    ),
+    "was cut: 0002 has 19,000,001 of 20,000,000 steps": lambda path: shorten(path / "0002"),
+    "environment is": lambda path: reconfigure(path, "environment", "options", {"healthy": 0}),
+    "backend is 'mjx'": lambda path: reconfigure(path, "environment", "backend", "mjx"),
+    "episode_length is 500": lambda path: reconfigure(path, "problem", "episode_length", 500),
+    "test_episodes is 16": lambda path: reconfigure(path, "problem", "num_test_episodes", 16),
+    "final_episodes is 32": lambda path: change(
+        path / "0002" / "final.json", "result", "num_test_episodes", to=32
+    ),
+    "steps is 5000000": lambda path: change(path / "0002" / "final.json", "steps", to=5_000_000),
+    "another protocol: its start is 'runs/a'": lambda path: begin(path / "0000"),
+    "is no run of the table: KeyError('walker')": lambda path: reconfigure(
+        path, "environment", "env_name", "walker"
+    ),
+    "has the seeds [0, 1, 1] of [0, 1, 2]": lambda path: copy(path / "0001", path / "0002"),
+    "0002 has another config than 0000": lambda path: reconfigure(
+        path, "strategy", "population_size", 32, seeds=[2]
+    ),
+    "is damaged": lambda path: change(path / "0001" / "run.json", "identity", "seed", to=7),
+    "metrics.jsonl, line 3": lambda path: spoil(path / "0001" / "metrics.jsonl"),
+}
+
+
+def reconfigure(path, section, field, value, seeds=range(3)):
+    """Writes the seeds' `run.json` anew."""
+    for i in seeds:
+        run = path / f"{i:04d}" / "run.json"
+        config = json.loads(run.read_text())["identity"]["config"]
+        config[section][field] = value
+        run.unlink()
+        describe(run.parent, {"seed": i, "config": config}, config)
+
+
+def begin(path):
+    """Says that a run began where another one was."""
+    identity = json.loads((path / "run.json").read_text())["identity"]
+    (path / "run.json").unlink()
+    describe(path, identity | {"mean": "runs/a"}, identity["config"])
+
+
+def copy(path, other):
+    shutil.rmtree(other)
+    shutil.copytree(path, other)
+
+
+def shorten(path):
+    """The last generation had a step alone."""
+    *rows, last = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    last = last.replace(f'"rollout/env_steps": {EVERY}', '"rollout/env_steps": 1')
+    (path / "metrics.jsonl").write_text("".join([*rows, last]))
+
+
+def spoil(path):
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:2], "{\n", *lines[3:]]))
+
+
+@pytest.mark.parametrize("why", BROKEN)
+def test_what_is_cut_or_of_another_protocol_is_named_and_left_out(tmp_path, collected, capsys, why):
+    broken = write_runs(tmp_path / "runs" / "hopper" / "cem")
+    write_runs(tmp_path / "runs" / "hopper" / "ars", algorithm="ars")
+    BROKEN[why](broken / "trials")
+    code, rows = collected()
+    assert code == 1
+    assert [each["algorithm"] for each in rows] == ["ars"]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(f"left out: {broken} ")
+    assert why in said
+
+
+def test_another_number_of_seeds_and_what_is_no_sweep_over_them_is_left_out(
+    tmp_path, collected, capsys
+):
+    runs = tmp_path / "runs"
+    write_runs(runs / "hopper" / "cem", values=(100, 110))
+    write_seed(runs / "alone", 0, 100)
+    swept = runs / "swept"
+    swept.mkdir()
+    describe(swept, {"sweep": [[i, {"sigma": 0.1}] for i in range(3)]}, None)
+    (runs / "empty" / "trials").mkdir(parents=True)
+    assert collected() == (1, [])
+    said = capsys.readouterr().err
+    for why in ("alone is no sweep", "cem has 2 seeds, not 3", "swept is a sweep over more"):
+        assert why in said
+    assert "holds no run" in said
+
+
+def test_rows_stay_and_are_replaced_by_as_many_seeds_of_the_same_protocol_alone(
+    tmp_path, collected, capsys
+):
+    runs = tmp_path / "runs"
+    write_runs(runs / "a", values=(100, 110, 120, 130))
+    write_runs(runs / "b", algorithm="ars", values=(100, 110, 120, 130))
+    collected("--seeds", "4")
+    (runs / "a").rename(tmp_path / "a")
+    (runs / "b").rename(tmp_path / "b")
+    write_runs(runs / "c", values=(300, 310, 320))
+    code, rows = collected()
+    assert code == 1
+    assert "has 3 seeds: the row that is there has 4" in capsys.readouterr().err
+    (runs / "c").rename(tmp_path / "c")
+    write_runs(runs / "d", values=(200, 210, 220, 230))
+    write_runs(runs / "e", values=(200, 210, 220, 230))
+    code, rows = collected("--seeds", "4")
+    assert code == 1
+    assert "e is a second one of hopper by cem" in capsys.readouterr().err
+    ends = {each["algorithm"]: table_rows.returns_of(each).tolist() for each in rows}
+    assert ends == {"ars": [2000, 2200, 2400, 2600], "cem": [4000, 4200, 4400, 4600]}
+    change(tmp_path / "table.json", "rows", 1, "protocol", "test_episodes", to=64)
+    code, again = collected("--seeds", "4")
+    assert code == 1
+    assert "d is of another protocol than the row of hopper by cem" in capsys.readouterr().err
+    assert again[1]["protocol"]["test_episodes"] == 64
+
+
+def drawn(tmp_path, collected, runs):
+    """The lines of the table, by what they begin with."""
+    for name, more in runs.items():
+        write_runs(tmp_path / "runs" / name, algorithm=name, **more)
+    _, rows = collected()
+    text = table_text.drawn({"rows": rows, "searches": []}, "table.json")
+    section = text.partition("## hopper\n")[2].partition("\n## ")[0]
+    return text, {line.split(" | ")[0].strip("| "): line for line in section.splitlines()[::-1]}
+
+
+def test_the_table_marks_who_stands_still_and_what_was_not_run(tmp_path, collected):
+    runs = {
+        "cem": {"values": (3, 4, 6)},
+        "ars": {"distance": 0.2},
+        "openai_es": {"values": (200, 210, 230)},
+    }
+    text, lines = drawn(tmp_path, collected, runs)
+    assert "not above the zero policy" in lines["cem"]
+    assert "does not move on" in lines["ars"]
+    assert "zero policy" not in lines["ars"]
+    assert lines["openai_es"].rstrip().endswith("| 3 |  |")
+    assert lines["zero policy"].split(" | ")[4] == "100 (100 to 100)"
+    assert lines["pgpe"].count("not run") == 8
+    assert "213 (200 to 230)" in lines["openai_es"]  # at 1 M, of three seeds all count
+    assert "0 of 3" in lines["cem"]
+    assert "## ant" in text
+
+
+def test_nobody_is_said_to_be_ahead_where_intervals_overlap(tmp_path, collected):
+    runs = {
+        "cem": {"values": (100, 110, 130)},
+        "ars": {"values": (90, 120, 140)},
+        "openai_es": {"values": (10, 20, 30)},
+    }
+    text, _ = drawn(tmp_path, collected, runs)
+    assert "ahead of all" not in text
+    assert "intervals of ars and cem overlap: neither is ahead. Behind ars: openai_es." in text
+    best = {"pgpe": {"values": (300, 310, 330)}}
+    text, _ = drawn(tmp_path, collected, best)
+    assert "At the end pgpe is ahead of all others." in text
+
+
+def test_a_trial_ends_at_its_first_test_after_the_budget_whatever_is_written_already(tmp_path):
+    write_runs(tmp_path / "runs", values=(100,))
+    budget = table_train.Budget(tmp_path / "runs", 5 * EVERY)
+    ends = [budget(row(i, 100) | {"trial": 0}, None) for i in range(1, 8)]
+    assert ends == [False] * 4 + [True] * 3
+    untested = {"generation": 9, "trial": 0}
+    assert not budget(untested, None)
+
+
+def test_settings_are_of_strategies_that_there_are():
+    for task, strategies in table_settings.SETTINGS.items():
+        assert task in table_settings.TASKS
+        assert {"cem", "openai_es", "ars", "pgpe"} < strategies.keys()
+        for name, settings in strategies.items():
+            strategy = table_settings.strategy_of(name, settings)
+            assert set(table_settings.GRIDS[name]) <= strategy.hparams._asdict().keys()
