@@ -61,6 +61,7 @@ def test_the_budget_is_spent_and_hardly_more(task):
         spent = epochs * update * int(np.ceil(steps / (epochs * update)))  # as brax's trainer does
         assert steps <= spent < steps + max(320_000, 2 * update)
         assert epochs >= 2
+        assert spent / epochs <= max(320_000, update)  # from one test to the next
 
 
 @pytest.mark.slow  # Brax's environment is made
