@@ -16,6 +16,7 @@ from jax import Array
 
 from jaxes.checks import check, check_name, failing
 from jaxes.environments.base import Environment, WithSystem
+from jaxes.environments.constants import with_plain_numbers
 from jaxes.environments.mujoco_frames import drawn
 from jaxes.environments.quiet import quiet
 from jaxes.specs import plain, recorded
@@ -127,7 +128,8 @@ def _checked(options: Mapping[str, Any] | None, constructor: Callable) -> dict[s
 def _environment(env: Any, name: str, made_of: Any) -> Environment:
     dt = getattr(env, "dt", None)  # of all that have physics; a float32
     has_system = hasattr(env.unwrapped, "sys")
-    return _bare(env)._replace(
+    bare = _with_system(env, env.unwrapped.sys) if has_system else _bare(env)
+    return bare._replace(
         name=name,
         dt=None if dt is None else round(float(dt), 9),
         render=_render(env),
@@ -141,7 +143,7 @@ def _with_system(env: Any, system: Any) -> Environment:
     while inner is not inner.unwrapped:
         inner.env = copy.copy(inner.env)
         inner = inner.env
-    inner.sys = system
+    inner.sys = with_plain_numbers(system)
     return _bare(env)
 
 

@@ -13,6 +13,7 @@ from jax import Array
 
 from jaxes.checks import check_name, check_package
 from jaxes.environments.base import Environment, WithSystem
+from jaxes.environments.constants import with_plain_numbers
 from jaxes.environments.mujoco_frames import drawn
 from jaxes.environments.quiet import quiet
 from jaxes.specs import recorded
@@ -63,7 +64,7 @@ def playground(env_name: str, implementation: Implementation | None = None) -> E
             env.mj_model, {name: getattr(states.data, name) for name in names}, width, height
         )
 
-    return _bare(env)._replace(
+    return _with_system(env, env.mjx_model)._replace(
         name=f"env_name {env_name!r} of Playground",
         dt=float(env.dt),
         render=render,
@@ -74,7 +75,8 @@ def playground(env_name: str, implementation: Implementation | None = None) -> E
 
 def _with_system(env: Any, system: Any) -> Environment:
     env = copy.copy(env)  # what is traced must not stay in the original
-    env._mjx_model = system  # as Playground's own wrapper for randomization does
+    # Set as by Playground's own wrapper for randomization.
+    env._mjx_model = with_plain_numbers(system)
     return _bare(env)
 
 

@@ -170,3 +170,32 @@ def test_every_listed_environment_is_one_of_brax():
     from brax.envs import _envs
 
     assert set(jaxes.environments.BRAX_ENVIRONMENTS) == set(_envs)
+
+
+def test_numbers_of_the_physics_are_divided_while_it_is_traced():
+    """What XLA makes of the quotient of two constants depends on the program around it: humanoid
+    had other last bits on one device than on two."""
+    from brax.envs.inverted_pendulum import InvertedPendulum
+
+    seen = []
+
+    class Pendulum(InvertedPendulum):
+        def step(self, state, action):
+            seen.append(self.sys.baumgarte_erp / self.sys.opt.timestep)
+            return super().step(state, action)
+
+    mine = Pendulum(backend="spring")
+    given = mine.sys
+    environment = jaxes.environments.brax(mine)
+    leaves, structure = jax.tree.flatten(environment.system)
+
+    def step(leaves):
+        here = environment.with_system(jax.tree.unflatten(structure, leaves))
+        return here.step(here.reset(jax.random.key(0))[0], jnp.zeros(1))[2]
+
+    jax.eval_shape(lambda: environment.step(environment.reset(jax.random.key(0))[0], jnp.zeros(1)))
+    jax.eval_shape(lambda: step(leaves))
+    assert [type(quotient) for quotient in seen] == [np.float32] * 2
+    jax.eval_shape(step, leaves)  # randomized: what is drawn is traced
+    assert isinstance(seen[-1], jax.core.Tracer)
+    assert mine.sys is given
