@@ -3,9 +3,13 @@
     python docs/pages.py docs/lecture/3_cma_es.md [--output FOLDER]
 
 Pictures are written beside the page, or to FOLDER, where the blocks run. Each picture that the page
-shows, `![...](name.svg)`, must have been written then. A block that must not run has the line
-`<!-- not run: REASON -->` before it. Nothing is seeded and nothing is added: what a reader would
-type is what runs. Tracebacks name the page and its lines.
+shows, `![...](name.svg)`, must have been written then. Nothing is seeded and nothing is added: what
+a reader would type is what runs. Tracebacks name the page and its lines. Two lines before a block,
+which no reader sees, say otherwise:
+
+    <!-- not run: REASON -->         it is left out
+    <!-- run with: NAME=NUMBER -->   it takes long: this argument, or several with commas, is
+                                     another number
 """
 
 import argparse
@@ -19,6 +23,7 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 
 NOT_RUN = re.compile(r"<!-- not run: \S.*-->")
+RUN_WITH = re.compile(r"<!-- run with: (.+) -->")
 
 
 class Page(NamedTuple):
@@ -29,17 +34,37 @@ class Page(NamedTuple):
 
 
 def read(page: Path) -> Page:
-    """The blocks of a page that run, and its pictures."""
+    """The blocks of a page that run, and its pictures.
+
+    Raises:
+      ValueError: a block is to be run with an argument that it does not have once.
+    """
     found, comment = Page([], []), ""
     for token in MarkdownIt("commonmark").parse(page.read_text()):
         is_python = token.type == "fence" and token.info.split()[:1] == ["python"]
         if is_python and token.map and not NOT_RUN.search(comment):
-            found.blocks.append((token.map[0] + 2, token.content))  # counted from 1; the fence
+            first_line = token.map[0] + 2  # counted from 1; the fence
+            with_others = RUN_WITH.search(comment)
+            try:
+                code = _replaced(token.content, with_others[1] if with_others else "")
+            except ValueError as error:
+                raise ValueError(f"{page}, line {first_line - 2}: {error}") from error
+            found.blocks.append((first_line, code))
         images = [part for part in token.children or [] if part.type == "image"]
         sources = [str(image.attrs["src"]) for image in images]
         found.pictures.extend(source for source in sources if "/" not in source)
         comment = token.content if token.type == "html_block" else ""
     return found
+
+
+def _replaced(code: str, arguments: str) -> str:
+    """The code with other numbers, as `<!-- run with: ... -->` has them."""
+    for argument in filter(None, arguments.split(", ")):
+        name = argument.partition("=")[0]
+        code, count = re.subn(rf"\b{name}=\d+\b", argument, code)
+        if count != 1:
+            raise ValueError(f"run with {argument}: the block has {name}=NUMBER {count} times")
+    return code
 
 
 def run(page: Path, output: Path) -> Page:

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (SIGTERM), or 75 (of many processes one was lost); see `jaxes.exits`."""
     for stream in (sys.stdout, sys.stderr):
         spell_out(stream)
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     # With --json, stdout is for machines and everything else goes to stderr.
     console = PatientConsole(stderr=getattr(options, "json", False))
     warnings.formatwarning = _one_line  # type: ignore[assignment]
@@ -98,7 +98,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (--help shows what there is)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Of all commands, with their options."""
     parser = _Parser(
         prog="jaxes", description="Train policies by evolution strategies on accelerators."
     )

@@ -87,4 +87,5 @@ def sweep(
         say(console, "all trials diverged")
     if options.json:
         rows = [finite(flat(row)) for row in result.results]
-        print(json.dumps({"run_dir": str(run_dir), "seconds": result.seconds, "trials": rows}))
+        told = {"seconds": result.seconds, "compile_seconds": result.compile_seconds}
+        print(json.dumps({"run_dir": str(run_dir), **told, "trials": rows}))

@@ -1,4 +1,4 @@
-"""Pages of the documentation are programs: each runs, within a minute, and writes what it shows."""
+"""Pages of the documentation are programs: each runs, within minutes, and writes what it shows."""
 
 import os
 import subprocess
@@ -13,7 +13,12 @@ import pages  # noqa: E402
 
 PAGES = {
     str(page.relative_to(ROOT)): pages.read(page)
-    for page in sorted((ROOT / "docs" / "lecture").glob("*.md"))
+    for page in [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs" / "lecture").glob("*.md")),
+    ]
 }
 SECONDS = 300  # of a shared core; a minute on two quiet ones
 
@@ -63,6 +68,19 @@ def test_a_page_runs_in_one_namespace_where_its_pictures_go(tmp_path):
     assert f"{page}: 4 blocks in" in done.stderr
     assert (output / "x.svg").read_text() == "3 __main__"
     assert not (tmp_path / "x.svg").exists()
+
+
+def test_a_block_that_takes_long_is_run_with_other_numbers(tmp_path):
+    page = tmp_path / "page.md"
+    block = "```python\nnum_seeds=3; count = f(\n    num_seeds=10, n=5\n)\n```\n"
+    page.write_text(
+        f"<!-- run with: n=2 -->\n{block}\n<!-- run with: n=2, num_seeds=1 -->\n{block}"
+    )
+    with pytest.raises(ValueError, match=r"page.md, line 8: run with num_seeds=1: .* 2 times"):
+        pages.read(page)
+    page.write_text(page.read_text().replace("num_seeds=3; ", ""))
+    shortened = [code.splitlines()[1].strip() for _, code in pages.read(page).blocks]
+    assert shortened == ["num_seeds=10, n=2", "num_seeds=1, n=2"]
 
 
 def test_tracebacks_name_the_page_and_its_lines(tmp_path):
