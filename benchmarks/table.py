@@ -57,7 +57,8 @@ def collect(options: argparse.Namespace) -> int:
     refused |= left_out
     for path, why in refused.items():
         print(f"left out: {path} {why}", file=sys.stderr)
-    table_rows.write(options.output, {"rows": rows, "searches": searches})
+    about = {"machine": rows[0]["machine"]} if rows else {}  # of the first one; each has its own
+    table_rows.write(options.output, about | {"rows": rows, "searches": searches})
     print(f"{len(new) - len(left_out)} rows collected, {len(rows)} in {options.output}")
     return len(refused)
 

@@ -9,6 +9,7 @@ import ast
 import json
 import math
 import statistics
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -174,24 +175,37 @@ def facts_and_tables(data: Mapping[str, Any], left_out: set[str]) -> tuple[Row, 
     return facts, parts
 
 
+def returns(data: Mapping[str, Any], results: Path) -> str:
+    """The table of returns, which has its own form."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from table_text import drawn
+    finally:
+        sys.path.pop(0)
+    return drawn(data, str(results.relative_to(ROOT)))
+
+
 def page(results: Path) -> str:
     """All of a file, as Markdown."""
+    by, data = script(results), json.loads(results.read_text())
+    said_by = f"`benchmarks/{by.name}`, which wrote `benchmarks/results/{results.name}`, says:"
+    asked = f"## What was measured\n\n{said_by}\n\n```text\n{docstring(by)}\n```\n"
+    if by.name == "table.py":
+        return f"# {results.stem}\n\n{returns(data, results)}\n{asked}"
     left_out: set[str] = set()
-    facts, parts = facts_and_tables(json.loads(results.read_text()), left_out)
+    facts, parts = facts_and_tables(data, left_out)
     there = {name: cell(value) for name, value in facts.items()}
     left_out |= {name for name, text in there.items() if text is None}
     settings = (f"**{escaped(name)}** {text}" for name, text in there.items() if text is not None)
-    by = script(results)
-    said_by = f"`benchmarks/{by.name}`, which wrote `benchmarks/results/{results.name}`, says:"
     parts = [
         f"# {results.stem}",
         escaped(question(results)),
         " · ".join(settings),
         *parts,
         f"Left out, and in the file: {escaped(', '.join(sorted(left_out)))}." if left_out else "",
-        f"## What was measured\n\n{said_by}\n\n```text\n{docstring(by)}\n```",
+        asked,
     ]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return "\n\n".join(filter(None, parts))
 
 
 def index(files: Iterable[Path]) -> str:
