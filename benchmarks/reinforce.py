@@ -12,18 +12,21 @@ Parts, each row written as it comes; rows that the output has already are not me
     policy     what the two policies earn, and how much the noises of actions and parameters change
     reference  of each objective, the mean of 1,564 estimates (100,096 episodes) by its least noisy
                unbiased estimator, and how exact it is: the cosine of its two halves, and from that
-               its own cosine with the true gradient
+               its own cosine with the true gradient; beside its length the slope in its direction
+               by differences of returns
     gradient   200 other estimates by each estimator: the mean of their cosines with the reference
                and its interval, and the signal-to-noise ratio |∇J|² / tr Cov; also the derivative
                through the physics, which is no black box
+    noise      in how many directions the noise of an estimate lies
     curve      returns of the policy without noise, 5 seeds: Adam on each estimate, its learning
-               rate the best of four over 2 other seeds by the return at the end
+               rate the best of five over 2 other seeds by the return at the end
 
 Gradients are taken at two policies: `initial` is the network's initialization, `trained` one that
 20 generations of CEM have found. The verdicts at the end say what falls with the horizon.
 
-    python benchmarks/reinforce.py [--parts policy,reference,gradient,curve] [--cpu-devices N]
-        [--output benchmarks/results/reinforce-cpu.json] [--draw docs/policy_gradients.svg]
+    python benchmarks/reinforce.py [--parts policy,reference,gradient,noise,curve]
+        [--cpu-devices N] [--output benchmarks/results/reinforce-cpu.json]
+        [--draw docs/policy_gradients.svg]
 
 With --draw nothing is measured: the picture is drawn from the output.
 """
@@ -63,7 +66,7 @@ ACTION_STD, SIGMA = 0.3, 0.1  # of the noise of actions, of parameters
 REFERENCE, ESTIMATES = 1564, 200  # batches of 64 episodes
 CHUNK = 100  # estimates in a call: nothing else bounds memory
 SEEDS, SEARCH_SEEDS = 5, 2
-RATES = (0.003, 0.01, 0.03, 0.1)
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 UPDATES = {50: 300, 200: 300, 1000: 60}
 TESTS = 30  # of a curve
 ACTIONS, PARAMETERS = "noise of actions", "noise of parameters"  # the objectives
@@ -204,8 +207,8 @@ ESTIMATORS = {
     PAIRS: evolution(jaxes.openai_es, pairs=True, sampling="antithetic", **RAW),
     "derivative through the physics": Estimator(ACTIONS, derivative),
 }
-OF_REFERENCE = {ACTIONS: BOTH, PARAMETERS: PAIRS}  # the least noisy at all horizons, see `gradient`
-NOISIEST = {"derivative through the physics": 200}  # the longest horizon: it overflows at 1,000
+# Those of least noise, but for the derivative, which has far more from 200 steps on.
+OF_REFERENCE = {ACTIONS: BOTH, PARAMETERS: PAIRS}
 CURVES = ("REINFORCE", BOTH, "nes", PAIRS)
 
 
@@ -242,12 +245,7 @@ def reference(objective: str, where: str, horizon: int) -> tuple[np.ndarray, flo
 
 
 def slopes(
-    objective: str,
-    where: str,
-    horizon: int,
-    direction: np.ndarray,
-    episodes: int = 8192,
-    half=0.001,
+    objective: str, where: str, horizon: int, direction: np.ndarray, episodes: int = 8192
 ) -> np.ndarray:
     """Of single episodes, whose mean is the objective's slope in a direction of length 1: central
     differences, in which an episode's start and noise stay the same. No score is in them."""
@@ -292,6 +290,7 @@ def gradient_row(name: str, where: str, horizon: int) -> Row:
     truth, _ = reference(objective, where, horizon)
     started = time.monotonic()
     found = estimates(name, where, horizon, ESTIMATES, seed=2)
+    found = found[np.isfinite(found).all(axis=1)]  # a derivative may overflow
     cosines = cosine(found, truth)
     signal, noise = np.sum(truth**2), np.sum(found.var(axis=0, ddof=1))
     return {
@@ -302,7 +301,7 @@ def gradient_row(name: str, where: str, horizon: int) -> Row:
         "ci95": half_interval(cosines),
         "signal_to_noise": float(signal / noise),
         "cosine_of_mean": float(cosine(found.mean(axis=0), truth)),
-        "estimates": ESTIMATES,
+        "estimates": len(found),
         "seconds": time.monotonic() - started,
     }
 
@@ -349,9 +348,32 @@ def gradient_rows() -> Rows:
     for where in POINTS:
         for horizon in HORIZONS:
             for name in ESTIMATORS:
-                if horizon <= NOISIEST.get(name, horizon):
-                    row = partial(gradient_row, name, where, horizon)
-                    yield f"{where}: {name}, {horizon} steps", row
+                row = partial(gradient_row, name, where, horizon)
+                yield f"{where}: {name}, {horizon} steps", row
+
+
+def directions(samples: np.ndarray) -> float:
+    """In how many directions a noise of covariance C lies: (tr C)² / tr C², D where it is isotropic
+    and 1 where it is a line. From independent estimates [K, D]: y_i, differences of two of them
+    over the root of 2, have no mean and the covariance C, and E[(y_i · y_j)²] = tr C²."""
+    y = (samples[0::2] - samples[1::2]) / np.sqrt(2)
+    squares = (y @ y.T) ** 2
+    count = len(y)
+    of_squares = (squares.sum() - np.trace(squares)) / (count * (count - 1))
+    return float(np.mean(np.sum(y**2, axis=1)) ** 2 / of_squares)
+
+
+def noise_row(name: str, where: str, horizon: int) -> Row:
+    found = estimates(name, where, horizon, ESTIMATES, seed=2)
+    about = {"estimator": name, "policy": where, "horizon": horizon}
+    return {**about, "directions": directions(found), "parameters": found.shape[1]}
+
+
+def noise_rows() -> Rows:
+    for where in POINTS:
+        for name in OF_REFERENCE.values():
+            row = partial(noise_row, name, where, HORIZONS[0])
+            yield f"{where}: directions of the noise of {name}", row
 
 
 # Return curves.
@@ -437,6 +459,23 @@ def difference(name: str, ours: float, theirs: float, *halves: float) -> Row:
     return {"name": name, **found, "above_0": ours - theirs > half, "below_0": theirs - ours > half}
 
 
+def growth(rows: list[Row]) -> list[Row]:
+    """Lengths of the gradient and of an estimate's noise, sqrt(tr Cov), by horizon."""
+    found = {row["name"]: row for row in rows}
+    told = []
+    for where in POINTS:
+        for name, (objective, _) in ESTIMATORS.items():
+            signal, noise = [], []
+            for horizon in HORIZONS:
+                row = found.get(f"{where}: {name}, {horizon} steps")
+                truth = found.get(f"{where}: {objective}, {horizon} steps")
+                if row and truth:
+                    signal.append(truth["norm"])
+                    noise.append(truth["norm"] / row["signal_to_noise"] ** 0.5)
+            told.append({"name": f"{where}: {name}", "signal": signal, "noise": noise})
+    return [{"part": "growth", "horizons": list(HORIZONS), **row} for row in told]
+
+
 def verdicts(rows: list[Row]) -> list[Row]:
     """How much cosines fall from the shortest horizon to the longest; who falls by more; and who
     comes further with equal episodes."""
@@ -479,10 +518,11 @@ def draw(rows: list[Row], path: Path) -> None:
             values = [[row[key] for row in mine] for key in ("horizon", "cosine", "ci95")]
             style = "--" if ESTIMATORS[name].objective == PARAMETERS else "-"
             ax.errorbar(*values[:2], yerr=values[2], fmt=style, color=colors[name], label=name)
-        ax.set(xscale="log", xlabel="horizon, steps", title=f"{where} policy")
+        ax.set(xscale="log", ylim=(-0.25, 1.05))
+        ax.set(xlabel="horizon, steps", title=f"{where} policy")
         ax.set_xticks(HORIZONS, [f"{horizon:,}" for horizon in HORIZONS])
         ax.minorticks_off()
-    axes[0].set_ylabel("cosine with the gradient of its own objective")
+    axes[0].set_ylabel("cosine with its own gradient")
     for row in rows:
         if row["part"] == "curve" and row["horizon"] == HORIZONS[1]:
             means, halves = np.array(row["means"]), np.array(row["halves"])
@@ -500,6 +540,7 @@ PARTS = {
     "policy": policy_rows,
     "reference": reference_rows,
     "gradient": gradient_rows,
+    "noise": noise_rows,
     "curve": curve_rows,
 }
 
@@ -516,10 +557,10 @@ def main() -> None:
     # Devices alone: the flags of `jaxes.use_cpu_devices` are for physics, and with them the matrix
     # products of gradients took twice as long.
     jax.config.update("jax_num_cpu_devices", options.cpu_devices)
-    rows = [row for row in machine.rows_of(options.output) if row["part"] != "verdict"]
+    rows = [row for row in machine.rows_of(options.output) if row["part"] in PARTS]
     parts = {part: PARTS[part]() for part in options.parts.split(",")}
     machine.measure(rows, parts, {row["name"] for row in rows}, options.output)
-    rows += verdicts(rows)
+    rows += growth(rows) + verdicts(rows)
     machine.write(options.output, rows=rows)
     return None
 

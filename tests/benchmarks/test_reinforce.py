@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import reinforce
 import reinforce_estimator
 from reinforce_estimator import Episodes, advantages, gaussian_log_prob, less_the_others, play
 
@@ -147,3 +148,11 @@ def test_a_gaussian_has_the_exact_gradient_by_quadrature():
 
     found = weights @ np.asarray(jax.vmap(one)(episodes)) / weights.sum()
     np.testing.assert_allclose(found, -2 * (mean - 3), rtol=1e-4)
+
+
+def test_directions_of_a_noise_are_counted():
+    generator = np.random.default_rng(0)
+    everywhere = 5 + generator.normal(size=(2000, 10))
+    np.testing.assert_allclose(reinforce.directions(everywhere), 10, rtol=0.1)
+    line = generator.normal(size=(2000, 1)) * np.ones(10)
+    np.testing.assert_allclose(reinforce.directions(line), 1, rtol=0.2)
