@@ -5,6 +5,7 @@
         [--seeds 5] [--runs runs/table]
     python benchmarks/table.py collect runs/table [--searches runs/search]
         [--output benchmarks/results/table-cpu.json]
+    python benchmarks/table.py film runs/table [--films docs/films]
     python benchmarks/table.py draw [benchmarks/results/table-cpu.json] [--output FILE]
 
 search   trains over sigma, learning rate and network with seeds that the table has not; what it
@@ -14,6 +15,7 @@ train    all seeds of a task and a strategy as one sweep, until each has spent i
 collect  adds the rows of finished directories to the result, `ppo.py`'s among them. One that is
          cut, of another protocol or another number of seeds is named on stderr and left out; it
          exits with 1 then
+film     an episode of the best seed of each task, as the site shows it
 draw     the result as Markdown
 
 The protocol is that of `table_settings.py`: the same environment, episodes and tests for all. Steps
@@ -29,6 +31,7 @@ from pathlib import Path
 import table_rows
 import table_search
 import table_text
+from table_films import filmed
 from table_rows import merged
 from table_runs import RefusedError, directories, row_of
 from table_search import search
@@ -58,9 +61,17 @@ def collect(options: argparse.Namespace) -> int:
     for path, why in refused.items():
         print(f"left out: {path} {why}", file=sys.stderr)
     about = {"machine": rows[0]["machine"]} if rows else {}  # of the first one; each has its own
-    table_rows.write(options.output, about | {"rows": rows, "searches": searches})
+    films = known.get("films", {})
+    table_rows.write(options.output, about | {"rows": rows, "searches": searches, "films": films})
     print(f"{len(new) - len(left_out)} rows collected, {len(rows)} in {options.output}")
     return len(refused)
+
+
+def film(options: argparse.Namespace) -> None:
+    """Adds films to the result."""
+    result = json.loads(options.output.read_text())
+    result["films"] |= filmed(result["rows"], options.runs, options.films)
+    table_rows.write(options.output, result)
 
 
 def draw(options: argparse.Namespace) -> None:
@@ -102,6 +113,10 @@ def parse() -> argparse.Namespace:
     collects.add_argument("--steps", type=float, help="of all tasks; default: each task's")
     collects.add_argument("--seeds", type=int, default=5)
     collects.add_argument("--output", type=Path, default=OUTPUT)
+    films = commands.add_parser("film")
+    films.add_argument("runs", type=Path)
+    films.add_argument("--films", type=Path, default=Path("docs/films"))
+    films.add_argument("--output", type=Path, default=OUTPUT)
     draws = commands.add_parser("draw")
     draws.add_argument("result", type=Path, nargs="?", default=OUTPUT)
     draws.add_argument("--output", type=Path)
@@ -112,7 +127,8 @@ def main() -> None:
     options = parse()
     if options.command == "collect":
         sys.exit(collect(options) > 0)
-    {"search": for_each, "train": for_each, "draw": draw}[options.command](options)
+    run = {"search": for_each, "train": for_each, "film": film, "draw": draw}
+    run[options.command](options)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,16 @@ def drawn(result: Mapping[str, Any], source: str) -> str:
             parts += [improvement_table(rows), verdict(rows)]
         if rows:
             parts.append(settings_table(rows, searches))
+        if found := result.get("films", {}).get(task):
+            parts.append(film_of(found))
     return "\n".join(parts)
+
+
+def film_of(film: Row) -> str:
+    """As a page beside the folder `films` shows it."""
+    said = f"{film['algorithm']}, seed {film['seed']}, return {number(film['return'])}"
+    video = f'<video controls muted loop src="../../films/{film["file"]}"></video>'
+    return f"An episode of the best seed ({said}):\n\n{video}\n"
 
 
 def _heading(source: str) -> str:
