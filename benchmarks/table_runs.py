@@ -23,6 +23,7 @@ from jaxes.training.tested import score_of
 
 FINAL = "final.json"
 MOST_POINTS = 60  # of a curve that is kept
+OVERSPENT = 1.1  # times its budget is what a seed may spend: it ends at a test
 VERSIONS = ("jaxes", "jax", "brax")
 TOLD = (  # of the test at the end
     "score",
@@ -58,6 +59,21 @@ def keep_final(directory: Path, steps: int, result: RunResult, compile_seconds: 
     said = {"steps": steps, "compile_seconds": compile_seconds, "machine": machine.describe()}
     said["result"] = finite(result.plain())
     write_whole(directory / FINAL, json.dumps(said, indent=1) + "\n")
+
+
+def unfinished(trials: Sequence[Path], steps: int) -> list[int]:
+    """Which of these seeds have had no test at their end.
+
+    Raises:
+      SystemExit: one that has was given another budget than these steps.
+    """
+    left = []
+    for i, trial in enumerate(trials):
+        if not (trial / FINAL).exists():
+            left.append(i)
+        elif (given := json.loads((trial / FINAL).read_text())["steps"]) != steps:
+            raise SystemExit(f"{trial} was trained for {given:,} steps: choose another --runs")
+    return left
 
 
 def said_of(result: RunResult) -> str:
@@ -184,7 +200,7 @@ class Seed:
 
     def _check_whole(self, rows: Sequence[Row]) -> None:
         """Raises a RefusedError unless these are the rows of all generations of the run that was
-        tested at its end, and spent its budget."""
+        tested at its end, and spent its budget and no more."""
         generations = [row["generation"] for row in rows]
         end, name = self.final["result"]["generation"], self.path.name
         if not rows or generations != list(range(1, end + 1)):
@@ -194,6 +210,11 @@ class Seed:
         if spent < self.protocol["steps"]:
             raise RefusedError(
                 f"was cut: {name} has {spent:,.0f} of {self.protocol['steps']:,} steps"
+            )
+        if spent > OVERSPENT * self.protocol["steps"]:
+            raise RefusedError(
+                f"is of another protocol: {name} has {spent:,.0f} steps, over {OVERSPENT} times "
+                f"its budget of {self.protocol['steps']:,}"
             )
         if "test/return_mean" not in rows[-1]:
             raise RefusedError(f"was cut: {name} was not tested where it ended")

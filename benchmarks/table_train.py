@@ -1,11 +1,10 @@
 """Trains all seeds of a task and strategy as one sweep, until each has spent its budget."""
 
-import json
 import time
 from functools import partial
 from pathlib import Path
 
-from table_runs import FINAL, keep_final, said_of
+from table_runs import keep_final, said_of, unfinished
 from table_settings import (
     FINAL_EPISODES,
     FINAL_SEED,
@@ -88,12 +87,7 @@ def sweep(
 def train(task: str, name: str, run_dir: Path, steps: int, seeds: int) -> None:
     """All seeds of a task and strategy, and the tests at their ends."""
     trials = [trial_dir(run_dir, i) for i in range(seeds)]
-    finals = [
-        json.loads((trial / FINAL).read_text()) for trial in trials if (trial / FINAL).exists()
-    ]
-    if given := {final["steps"] for final in finals} - {steps}:
-        raise SystemExit(f"{run_dir} was trained for {given} steps: choose another --runs")
-    if len(finals) == seeds:
+    if not unfinished(trials, steps):
         print(f"{run_dir}: finished already")
         return
     settings, penalty = SETTINGS[task][name], TASKS[task].alive_penalty

@@ -212,7 +212,9 @@ def index(files: Iterable[Path]) -> str:
     """The page that lists them."""
     rows = []
     for results in files:
-        machine = json.loads(results.read_text())["machine"]
+        machine = json.loads(results.read_text()).get("machine")
+        if machine is None:  # no rows yet
+            continue
         on = machine["device"]
         if on == "cpu":
             on = f"{machine['processor']}, {machine['cores']} cores"

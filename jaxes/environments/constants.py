@@ -10,6 +10,7 @@ its numbers stands in the loop itself.
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 T = TypeVar("T")
@@ -23,6 +24,6 @@ def with_plain_numbers(system: T) -> T:
 
 def _plain(leaf: Any) -> Any:
     known = isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
-    if known and leaf.ndim == 0 and leaf.dtype == np.float32:
-        return np.float32(leaf)
+    if known and leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.floating):
+        return np.asarray(leaf)[()]
     return leaf

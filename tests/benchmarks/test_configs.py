@@ -190,6 +190,18 @@ def test_a_row_of_no_config_and_a_line_of_another_form_are_faults(folder):
         configs.faults([])
 
 
+def test_what_ran_on_a_gpu_is_not_run_on_a_cpu_though_its_line_tells_a_result(folder):
+    about = {"device": "NVIDIA H200", "devices": 1}
+    row = ROW | {"name": "large", "sha256": configs.read("large").sha256, "machine": about}
+    row |= {"came_to": configs.came_to(row)}
+    (folder / "configs-gpu.json").write_text(json.dumps({"rows": [row]}))
+    configs.write_lines([row])
+    assert first_line("large") == f"# Another task. {row['came_to']}."
+    assert configs.faults(configs.rows_of_all()) == []
+    assert configs.runs_on("cpu") == ["tiny"]
+    assert configs.runs_on("gpu") == ["large", "tiny"]
+
+
 def test_what_cannot_be_run_is_told(folder, capfd):
     assert main("--configs", "tiny,tinny") == 2
     assert "--configs: no tinny; there are large, tiny" in capfd.readouterr().err

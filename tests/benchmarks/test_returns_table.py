@@ -113,6 +113,7 @@ def test_a_row_says_what_each_seed_came_to(tmp_path, collected):
     assert last["at"] == {
         "1000000": {"steps": 1_000_000, "return": 130, "distance": 0.5},
         "5000000": {"steps": 5_000_000, "return": 650, "distance": 2.5},
+        "10000000": {"steps": 10_000_000, "return": 1300, "distance": 5.0},
         "20000000": {"steps": 20_000_000, "return": 2600, "distance": 10.0},
     }
     assert last["reached"] == {"steps": 12_000_000, "seconds": 120.0}  # 1,500 at 130 a generation
@@ -143,6 +144,7 @@ BROKEN = {
         path / "0000" / "final.json", "result", "generation", to=25
     ),
     "was cut: 0002 has 19,000,001 of 20,000,000 steps": lambda path: shorten(path / "0002"),
+    "another protocol: 0002 has 23,000,000 steps": lambda path: overspend(path / "0002"),
     "environment is": lambda path: reconfigure(path, "environment", "options", {"healthy": 0}),
     "backend is 'mjx'": lambda path: reconfigure(path, "environment", "backend", "mjx"),
     "episode_length is 500": lambda path: reconfigure(path, "problem", "episode_length", 500),
@@ -190,6 +192,13 @@ def shorten(path):
     """The last generation had a step alone."""
     *rows, last = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
     last = last.replace(f'"rollout/env_steps": {EVERY}', '"rollout/env_steps": 1')
+    (path / "metrics.jsonl").write_text("".join([*rows, last]))
+
+
+def overspend(path):
+    """The last generation had four times the steps of others."""
+    *rows, last = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    last = last.replace(f'"rollout/env_steps": {EVERY}', f'"rollout/env_steps": {4 * EVERY}')
     (path / "metrics.jsonl").write_text("".join([*rows, last]))
 
 
@@ -278,11 +287,37 @@ def test_the_table_marks_who_stands_still_and_what_was_not_run(tmp_path, collect
     assert "does not move on" in lines["ars"]
     assert "zero policy" not in lines["ars"]
     assert lines["openai_es"].rstrip().endswith("| 3 |  |")
-    assert lines["zero policy"].split(" | ")[4] == "100 (100 to 100)"
-    assert lines["pgpe"].count("not run") == 8
+    assert lines["zero policy"].split(" | ")[5] == "100 (100 to 100)"
+    assert lines["pgpe"].count("not run") == 9
     assert "213 (200 to 230)" in lines["openai_es"]  # at 1 M, of three seeds all count
     assert "0 of 3" in lines["cem"]
     assert "## ant" in text
+
+
+def test_the_zero_policy_counts_once_a_seed(tmp_path, collected):
+    runs = {"cem": {}, "ars": {}}
+    for name in runs:
+        write_runs(tmp_path / "runs" / name, algorithm=name)
+        for i, value in enumerate((100.0, 110.0, 150.0)):
+            final = tmp_path / "runs" / name / "trials" / f"{i:04d}" / "final.json"
+            change(final, "result", "zero_policy_return", to=value)
+    _, rows = collected()
+    thrice = table_text.Interval.of([100.0, 110.0, 150.0])
+    assert table_text.zero_policy(rows) == thrice
+    assert thrice.low == 100 < thrice.high == 150
+
+
+def test_a_seed_that_diverged_leaves_no_interval_and_no_claim(tmp_path, collected):
+    runs = {"cem": {"values": (100, 110, 130)}, "ars": {"values": (10, 20, 30)}, "pgpe": {}}
+    for name, more in runs.items():
+        write_runs(tmp_path / "runs" / name, algorithm=name, **more)
+    final = tmp_path / "runs" / "pgpe" / "trials" / "0001" / "final.json"
+    change(final, "result", "score", to=None)
+    _, rows = collected()
+    text = table_text.drawn({"rows": rows, "searches": []}, "table.json")
+    assert "1 diverged, so that there is no interval |" in text
+    assert "At the end cem is ahead of all others." in text
+    assert "not above the zero policy" not in text
 
 
 def test_nobody_is_said_to_be_ahead_where_intervals_overlap(tmp_path, collected):
