@@ -39,6 +39,7 @@ from table_settings import SETTINGS, TASKS
 from table_train import train
 
 import jaxes
+from jaxes.training.metrics import finite
 
 OUTPUT = Path("benchmarks/results/table-cpu.json")
 
@@ -53,6 +54,8 @@ def collect(options: argparse.Namespace) -> int:
         except RefusedError as error:
             refused[str(path)] = str(error)
     rows, left_out = merged(known.get("rows", []), new)
+    for row in rows:  # what pages cite: the interquartile mean, and the ends of its interval
+        row["end"] = [finite(value) for value in table_text.end(row)]
     searches = known.get("searches", [])
     if options.searches is not None:
         searches, unfinished = table_search.collected(options.searches, searches)

@@ -72,6 +72,8 @@ def drawn(result: Mapping[str, Any], source: str) -> str:
             parts.append(settings_table(rows, searches))
         if found := result.get("films", {}).get(task):
             parts.append(film_of(found))
+    if all("cpu" in row["devices"] for row in result["rows"]):
+        parts.append(f"## On a GPU\n\n{NOT_RUN}\n")
     return "\n".join(parts)
 
 

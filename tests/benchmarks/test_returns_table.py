@@ -119,6 +119,7 @@ def test_a_row_says_what_each_seed_came_to(tmp_path, collected):
     assert last["reached"] == {"steps": 12_000_000, "seconds": 120.0}  # 1,500 at 130 a generation
     assert last["curve"]["return"] == [130 * i for i in range(1, 21)]
     assert last["final"]["zero_policy_return"] == 100.0
+    assert found["end"] == [pytest.approx(6800 / 3), 2000, 2600]
 
 
 def test_a_return_at_a_mark_is_of_the_last_test_before_it():
