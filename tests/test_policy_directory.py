@@ -191,13 +191,14 @@ def test_it_says_what_it_is(left):
 
 def test_the_lines_of_numpy_in_the_docs(left, tmp_path, monkeypatch):
     path, problem, result = left("mlp")
-    shutil.copytree(path, tmp_path / "policies" / "hopper")
+    shutil.copytree(path, tmp_path / "policies" / "pendulum")
     monkeypatch.chdir(tmp_path)
+    loaded = jaxes.load_policy(path)
+    observation = observations(1)[0]
     (code,) = re.findall(r"```python\n(import numpy.*?)```", DOCS.read_text(), re.DOTALL)
-    names = {}
+    names = {"observation": observation, "action": loaded.act(observation)}  # of earlier blocks
     exec(code, names)
     act, memory = acts(problem, result)
-    loaded = jaxes.load_policy(path)
     assert np.abs(observations(500)).max() > 1e4
     seen = observations(500)
     ours = [names["act"](observation) for observation in seen]

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import ppo
 import ppo_peer
 import table_runs
+import table_settings
 
 from jaxes import core
 from jaxes.training.run import Run, Trial
@@ -57,7 +58,7 @@ def test_the_budget_is_spent_and_hardly_more(task):
     peer.values = ppo_peer.COMMON | ppo_peer.VALUES[task]
     names = ("batch_size", "unroll_length", "num_minibatches", "action_repeat")
     update = int(np.prod([peer.values[name] for name in names]))
-    for steps in (1_000_000, 5_000_000, 20_000_000):
+    for steps in (table_settings.TASKS[task].steps, 20_000_000):
         epochs = peer.epochs(steps)
         spent = epochs * update * int(np.ceil(steps / (epochs * update)))  # as brax's trainer does
         assert steps <= spent <= table_runs.OVERSPENT * steps
