@@ -3,9 +3,9 @@ log-probabilities alone.
 
     ∇ E[R] = E[ Σ_t A_t ∇ log π(a_t | o_t) ],    R = Σ_t r_t
 
-where A_t is, without any device, the return R itself. Two devices leave the expectation as it is
-and take noise away: reward-to-go, Σ_{t' ≥ t} r_t', since an action changes no reward before it; and
-a baseline, subtracted, which may be anything that does not depend on the action.
+where A_t is at its plainest the return R itself. Two ways of variance reduction leave the
+expectation as it is: reward-to-go, Σ_{t' ≥ t} r_t', since an action changes no reward before it;
+and a baseline, subtracted, which may be anything that does not depend on the action.
 
 References: Williams, Simple statistical gradient-following algorithms for connectionist
 reinforcement learning, Machine Learning 8 (1992); Sutton & Barto, Reinforcement Learning (2018),
@@ -24,7 +24,7 @@ from jaxes.environments import Environment
 
 
 class Episodes(NamedTuple):
-    """What was seen and done; `play` makes one episode, `[T, ...]`, and a vmap of it N of them."""
+    """What was seen and done; `rollout` makes one, `[T, ...]`, and a vmap of it N of them."""
 
     observations: Array  # [N, T, O], those that were acted on
     actions: Array  # [N, T, A]
@@ -32,7 +32,7 @@ class Episodes(NamedTuple):
     alive: Array  # bool [N, T], whether the episode had not ended before this step
 
 
-def play(
+def rollout(
     environment: Environment, act: Callable[[Array, Array], Array], horizon: int, key: Array
 ) -> Episodes:
     """One episode of at most `horizon` steps in which `act: (key, observation [O]) -> action [A]`
@@ -51,19 +51,19 @@ def play(
     return jax.lax.scan(step, start, jax.random.split(act_key, horizon))[1]
 
 
-def less_the_others(values: Array) -> Array:
+def leave_one_out(values: Array) -> Array:
     """Of values `[N, ...]` each less the mean of the N - 1 others, which do not depend on it."""
     others = (jnp.sum(values, axis=0) - values) / (values.shape[0] - 1)
     return values - others
 
 
 def advantages(rewards: Array, *, baseline: bool, reward_to_go: bool) -> Array:
-    """A_t of rewards `[N, T]`, with each device or without it; a baseline needs N ≥ 2."""
+    """A_t of rewards `[N, T]`; a baseline needs N ≥ 2."""
     if reward_to_go:
         values = jnp.cumsum(rewards[:, ::-1], axis=1)[:, ::-1]  # Σ_{t' ≥ t} r_t'
     else:
         values = jnp.broadcast_to(jnp.sum(rewards, axis=1, keepdims=True), rewards.shape)
-    return less_the_others(values) if baseline else values
+    return leave_one_out(values) if baseline else values
 
 
 def gradient(
