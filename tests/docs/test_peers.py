@@ -41,6 +41,12 @@ def row_of(part, peer):
     return row
 
 
+def test_rows_are_of_the_versions_that_are_wanted_and_none_is_missing():
+    found = [peers.identity(row) for row in ROWS]
+    assert len(set(found)) == len(found)
+    assert set(found) == set().union(*map(peers.identities, peers.PEERS))
+
+
 @pytest.mark.parametrize("peer", peers.PEERS)
 def test_versions_are_those_that_were_measured(peer):
     row = row_of("install", peer)
@@ -76,6 +82,15 @@ def test_what_fails_on_brax_is_said():
     for name, said in told.items():
         if (peer := name.lower()) in rows:
             assert said == {True: "yes", False: "fails"}[rows[peer]], name
+
+
+def test_algorithms_that_are_not_made_are_named():
+    row = row_of("constructs", "evojax")
+    assert sorted([*row["made"], *row["failed"]]) == row_of("algorithms", "evojax")["algorithms"]
+    (names,) = re.findall(r"give a population; ([^.]*)\scall names", PAGE)
+    assert set(re.findall(r"`(\w+)`", names)) == set(row["failed"])
+    beside = [package.replace("==", " ") for package in row["case"].split(", ")]
+    assert " and ".join(beside) in " ".join(PAGE.split())
 
 
 def test_machines_are_named():
