@@ -1,9 +1,10 @@
 """Do the peers install, and what does a generation of theirs cost beside ours?
 
-    python benchmarks/peers.py [--peers evosax,evox] [--pairs 5] [--venvs FOLDER] [--keep]
+    python benchmarks/peers.py [--peers evosax,evox] [--pairs 7] [--venvs FOLDER] [--keep]
         [--output benchmarks/results/peers-cpu.json]
 
-Each peer gets a fresh virtual environment of this Python, outside the tree and removed at the end:
+Each peer of `peers_settings.py` gets a fresh virtual environment of this Python, outside the tree
+and removed at the end:
 
 install    pip installs the version that is named in `PEERS`; what is imported then is what a user
            would import. Seconds, megabytes, and the versions that came with it; of a failure, the
@@ -14,10 +15,13 @@ step       a generation (ask, evaluation of a sphere, tell) of a strategy that b
            processes that live on and of which one works at a time: theirs, ours, theirs, ours, on
            one core and one thread (`peers_side.py`). CPU seconds, so that others on the machine
            count for little; its load is noted. The ratio is theirs over ours, pair by pair
-brax       its task of Brax, with the newest brax: is it made, and does it take a step?
+brax       its task of Brax, with the newest brax: is it made, and does it take a step? Neither is
+           known (`runs` is None) where pip fails
+constructs which of its algorithms are made and give a population, with what they need beside it
 
-Rows are written as they come, and another run goes on where the last one was. What is measured of
-peers elsewhere: strategies.py, vs_brax_es.py, coco.py, searches.py.
+Rows are written as they come, each with the version of its peer, and another run goes on where the
+last one was; rows of another version are measured again. What is measured of peers elsewhere:
+strategies.py, vs_brax_es.py, coco.py, searches.py, sweep.py.
 """
 
 import argparse
@@ -31,133 +35,23 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import commits
 import machine
+from peers_settings import BRAX, PEERS, Peer, cases
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = Path(__file__).with_name("results") / "peers-cpu.json"
 BESIDE = ("jax", "torch", "numpy", "brax")  # packages whose versions are noted
-LIMIT = 900  # seconds that pip may take
+LIMIT = 900  # seconds that a process may take, or an answer of one that is timed
 MEGABYTE = 1e6
 NO_DATE = "2020-02-02"  # that of hatch's reproducible builds
-
-
-class Peer(NamedTuple):
-    """A peer: what is installed, what is imported, and what of it is timed."""
-
-    version: str
-    modules: tuple[str, ...]
-    algorithms: str  # Python that is the list of their names; `import` of `modules` is done before
-    strategies: tuple[str, ...] = ()  # that are timed
-    before: str | None = None  # installed first, so that pip finds it there
-    brax: str | None = None  # Python that makes its task of Brax and takes a step
-
-
-TORCH = "torch==2.13.0"  # on this machine one without CUDA
-BRAX = "brax==0.14.2"
-PEERS = {
-    "evosax": Peer(
-        "0.3.2",
-        ("evosax.algorithms", "evosax.problems"),
-        "sorted(evosax.algorithms.algorithms)",
-        ("cma_es", "sep_cma_es", "snes", "pgpe", "openai_es"),
-        brax="""
-import jax
-from evosax.problems import BraxProblem
-from evosax.problems.networks import MLP, tanh_output_fn
-BraxProblem("hopper", MLP((8, 3), output_fn=tanh_output_fn), 10).sample(jax.random.key(0))
-""",
-    ),
-    "evojax": Peer(
-        "0.2.17",
-        ("evojax", "evojax.algo", "evojax.task.cartpole"),
-        "sorted(evojax.algo.Strategies)",
-        ("cma_es", "pgpe"),
-        brax="""
-from evojax.task.brax_task import BraxTask
-BraxTask("hopper")
-""",
-    ),
-    "evotorch": Peer(
-        "0.6.1",
-        ("evotorch.algorithms", "evotorch.neuroevolution"),
-        "sorted(name for name, value in vars(evotorch.algorithms).items() if"
-        " isinstance(value, type) and issubclass(value, evotorch.algorithms.SearchAlgorithm)"
-        " and name != 'SearchAlgorithm')",
-        ("cma_es", "sep_cma_es", "snes", "pgpe", "cem"),
-        before=TORCH,
-        brax="""
-from evotorch.neuroevolution import VecGymNE
-task = VecGymNE("brax::hopper", "Linear(obs_length, act_length)", env_config={"episode_length": 10})
-task.evaluate(task.generate_batch(2))
-""",
-    ),
-    "evox": Peer(
-        "1.4.0",
-        ("evox.algorithms", "evox.workflows", "evox.problems"),
-        "sorted(evox.algorithms.__all__)",
-        ("cma_es", "snes", "openai_es"),
-        before=TORCH,
-        brax="""
-import torch
-from evox.problems.neuroevolution.brax import BraxProblem
-policy = torch.nn.Linear(11, 3)
-task = BraxProblem(policy, "hopper", 10, 1, pop_size=2, compile_policy=False)
-task.evaluate({name: value.detach().expand(2, *value.shape) for name, value in
-               policy.named_parameters()})
-""",
-    ),
-    "evorl-jax": Peer(
-        "0.1.1",
-        ("evorl.ec.optimizers", "evorl.workflows", "evorl.algorithms.ec.so.openes"),
-        "sorted(name for name, value in vars(evorl.ec.optimizers).items() if"
-        " isinstance(value, type) and issubclass(value, evorl.ec.optimizers.EvoOptimizer)"
-        " and name != 'EvoOptimizer')",
-        ("openai_es", "cem"),
-        brax="""
-import jax, jax.numpy as jnp
-from evorl.envs.brax import create_wrapped_brax_env
-task = create_wrapped_brax_env("hopper", 10, parallel=2)
-task.step(task.reset(jax.random.PRNGKey(0)), jnp.zeros((2, 3)))
-""",
-    ),
-    "brax": Peer(
-        "0.14.2",
-        ("brax.envs", "brax.training.agents.es.train", "brax.training.agents.ars.train"),
-        "['ars', 'es']",
-    ),
-    "cma": Peer(
-        "4.5.0",
-        ("cma",),
-        "['CMAEvolutionStrategy']",
-        ("cma_es", "sep_cma_es"),
-    ),
-}
-# Dimension, population, and generations of a repeat.
-SIZES = {
-    "cma_es": ((100, 256, 100), (1000, 256, 3)),
-    "sep_cma_es": ((10_000, 256, 10),),
-    "snes": ((10_000, 256, 10),),
-    "pgpe": ((10_000, 256, 10),),
-    "cem": ((10_000, 256, 10),),
-    "openai_es": ((100_000, 256, 3),),
-}
-
-
-def cases(peer: Peer) -> dict[str, dict[str, Any]]:
-    """The cases of a peer's strategies, by name."""
-    found = {}
-    for strategy in peer.strategies:
-        for dim, population, generations in SIZES[strategy]:
-            sizes = {"dim": dim, "population": population, "generations": generations}
-            found[f"{strategy} {dim:,}/{population}"] = {"strategy": strategy, **sizes}
-    return found
 
 
 # Installing.
@@ -168,6 +62,36 @@ def failure(done: subprocess.CompletedProcess) -> str:
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
     last = [line for line in ["nothing", *lines] if line][-1]
     return re.sub(r"\w+://\S+|(?<=[\s'\"])/\S+/", "...", last)
+
+
+def said(python: Path, *words: str | Path) -> tuple[str, str | None]:
+    """What a process of an environment prints at last, and how it failed, if it did."""
+    try:
+        done = subprocess.run(
+            [python, *words],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            env=environment(),
+            cwd=python.parent,
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"it took more than {LIMIT} s"
+    lines = done.stdout.strip().splitlines() or [""]
+    return lines[-1], failure(done) if done.returncode else None
+
+
+def pip(python: Path, *words: str | Path) -> str | None:
+    """How pip failed, if it did."""
+    return said(python, "-m", "pip", "--quiet", "--disable-pip-version-check", *words)[1]
+
+
+def versions(python: Path) -> dict[str, str]:
+    """The packages of an environment, pip and setuptools left out."""
+    command = [python, "-m", "pip", "list", "--format=json"]
+    there = json.loads(subprocess.check_output(command, text=True, env=environment()))
+    tools = ("pip", "setuptools")
+    return {each["name"]: each["version"] for each in there if each["name"] not in tools}
 
 
 def size_of(folder: Path) -> float:
@@ -181,36 +105,29 @@ def installed(name: str, peer: Peer, venv: Path) -> dict[str, Any]:
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     python = venv / "bin" / "python"
     empty, started = size_of(venv), time.monotonic()
-    row: dict[str, Any] = {"version": peer.version, "installs": True, "imports": False}
     for wanted in filter(None, (peer.before, f"{name}=={peer.version}")):
-        command = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", wanted]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
-        if done.returncode:
-            return row | {"installs": False, "error": failure(done)}
-    row["seconds"] = time.monotonic() - started
-    row["megabytes"] = size_of(venv) - empty
-    found = subprocess.check_output([python, "-m", "pip", "list", "--format=json"], text=True)
-    there = {package["name"]: package["version"] for package in json.loads(found)}
-    row["packages"] = len(there) - 2  # pip and setuptools
-    row["beside"] = {each: there[each] for each in BESIDE if each in there and each != name}
-    _, error = says(python, f"import {', '.join(peer.modules)}")
-    return row | ({"error": error} if error else {"imports": True})
-
-
-def says(python: Path, code: str) -> tuple[str, str | None]:
-    """What a process of an environment prints at last, and how it failed, if it did."""
-    done = subprocess.run(
-        [python, "-c", code], capture_output=True, text=True, env=environment(), cwd=python.parent
-    )
-    lines = done.stdout.strip().splitlines() or [""]
-    return lines[-1], failure(done) if done.returncode else None
+        if error := pip(python, "install", "--no-cache-dir", wanted):
+            return {"installs": False, "imports": False, "error": error}
+    seconds = time.monotonic() - started
+    there = versions(python)
+    _, error = said(python, "-c", f"import {', '.join(peer.modules)}")
+    return {
+        "installs": True,
+        "imports": error is None,
+        "seconds": seconds,
+        "megabytes": size_of(venv) - empty,
+        "packages": len(there),
+        "beside": {each: there[each] for each in BESIDE if each in there and each != name},
+        **({"error": error} if error else {}),
+    }
 
 
 def dated(name: str, peer: Peer, python: Path) -> dict[str, Any]:
     """The row of a peer's wheel."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
-        subprocess.run([*command, f"{name}=={peer.version}"], check=True, capture_output=True)
+        only = ("--no-deps", "--only-binary", ":all:", "--dest", folder)
+        if error := pip(python, "download", *only, f"{name}=={peer.version}"):
+            return {"date": None, "error": error}
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             newest = max(file.date_time for file in archive.infolist())
@@ -220,17 +137,35 @@ def dated(name: str, peer: Peer, python: Path) -> dict[str, Any]:
 
 def listed(peer: Peer, python: Path) -> dict[str, Any]:
     """The row of a peer's algorithms."""
-    names, error = says(
-        python, f"import json, {', '.join(peer.modules)}\nprint(json.dumps({peer.algorithms}))"
+    modules = ", ".join(peer.modules)
+    names, error = said(
+        python, "-c", f"import json, {modules}\nprint(json.dumps({peer.algorithms}))"
     )
     return {"error": error} if error else {"algorithms": json.loads(names)}
 
 
 def played(code: str, python: Path) -> dict[str, Any]:
     """The row of a peer's task of Brax."""
-    subprocess.run([python, "-m", "pip", "install", "--quiet", BRAX], capture_output=True)
-    _, error = says(python, code)
-    return {"runs": error is None} | ({"error": error} if error else {})
+    if error := pip(python, "install", BRAX):
+        return {"runs": None, "error": error}
+    _, error = said(python, "-c", code)
+    there = versions(python)
+    row = {"runs": error is None, "beside": {each: there[each] for each in BESIDE if each in there}}
+    return row | ({"error": error} if error else {})
+
+
+def constructed(code: str, needs: tuple[str, ...], python: Path) -> dict[str, Any]:
+    """The row of the algorithms that are made."""
+    if error := pip(python, "install", *needs):
+        return {"error": error}
+    answer, error = said(python, "-c", code)
+    if error:
+        return {"error": error}
+    found = json.loads(answer)
+    return {
+        "made": sorted(name for name in found if found[name] is None),
+        "failed": {name: found[name] for name in sorted(found) if found[name] is not None},
+    }
 
 
 # Timing.
@@ -259,13 +194,18 @@ class Side:
         )
 
     def ask(self, case: dict[str, Any]) -> dict[str, Any]:
-        """What it answers; `{"error": ...}` where the library fails or the process has ended."""
+        """What it answers; `{"error": ...}` where the library fails or the process has ended, as it
+        is made to after `LIMIT`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        patience = threading.Timer(LIMIT, self._process.kill)
+        patience.start()
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(case) + "\n")
             self._process.stdin.flush()
-        if not (answer := self._process.stdout.readline()):
+        answer = self._process.stdout.readline()
+        patience.cancel()
+        if not answer:
             return {"error": f"its process ended with code {self._process.wait()}"}
         return json.loads(answer)
 
@@ -286,28 +226,33 @@ def sides(library: str, python: Path) -> Iterator[tuple[Side, Side]]:
 
 
 def measured(library: str, case: dict[str, Any], python: Path, pairs: int) -> dict[str, Any]:
-    """The row of a case: theirs over ours, in turn."""
-    with sides(library, python) as both:
-        first = [side.ask(case) for side in both]
-        if errors := [found["error"] for found in first if "error" in found]:
-            return {"runs": False, "error": errors[0]}
-        loads, times = [], []
-        for _ in range(pairs):
+    """The row of a case: theirs over ours, in turn; the first of each compiles.
+
+    Raises:
+      RuntimeError: ours fails.
+    """
+    answers, loads = [], []
+    with sides(library, python) as (theirs, ours):
+        for _ in range(1 + pairs):
             loads.append(os.getloadavg()[0])
-            times.append([side.ask(case)["seconds"] for side in both])
-    theirs, ours = zip(*times, strict=True)
-    ratios = [one / other for one, other in times]
+            answers.append((theirs.ask(case), ours.ask(case)))
+            if "error" in answers[-1][1]:
+                raise RuntimeError(f"jaxes fails in {case}: {answers[-1][1]['error']}")
+            if "error" in answers[-1][0]:
+                return {"runs": False, "error": answers[-1][0]["error"]}
+    (first, our_first), *timed = answers
+    ratios = [one["seconds"] / other["seconds"] for one, other in timed]
     return {
         "runs": True,
         "ratio": statistics.median(ratios),
         "ratio_range": [min(ratios), max(ratios)],
         "pairs": pairs,
-        "seconds": statistics.median(theirs),
-        "jaxes_seconds": statistics.median(ours),
-        "first_seconds": first[0]["first_seconds"],
-        "jaxes_first_seconds": first[1]["first_seconds"],
-        "load": statistics.median(loads),
-        **({"how": first[0]["how"]} if "how" in first[0] else {}),
+        "seconds": statistics.median(one["seconds"] for one, _ in timed),
+        "jaxes_seconds": statistics.median(other["seconds"] for _, other in timed),
+        "first_seconds": first["first_seconds"],
+        "jaxes_first_seconds": our_first["first_seconds"],
+        "load": statistics.median(loads[1:]),
+        **({"how": first["how"]} if "how" in first else {}),
     }
 
 
@@ -334,13 +279,29 @@ def parts(peer: Peer, name: str, python: Path, pairs: int) -> Iterator[tuple[str
         yield "step", case, functools.partial(measured, name, what, python, pairs)
     if peer.brax:
         yield "brax", BRAX, functools.partial(played, peer.brax, python)
+    if peer.constructs:
+        make = functools.partial(constructed, peer.constructs, peer.needs, python)
+        yield "constructs", ", ".join(peer.needs), make
+
+
+def identity(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    """What a row is of."""
+    return row["peer"], row["version"], row["part"], row["case"]
+
+
+def identities(name: str) -> set[tuple[str, str, str, str]]:
+    """Those of all rows of a peer, in the version that is wanted now."""
+    peer = PEERS[name]
+    found = [("install", ""), *((part, case) for part, case, _ in parts(peer, name, Path(), 0))]
+    return {(name, peer.version, part, case) for part, case in found}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peers", type=lambda names: names.split(","), default=list(PEERS))
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--venvs", type=Path, help="a temporary folder by default")
+    parser.add_argument("--pairs", type=int, default=7)
+    absolute = lambda folder: Path(folder).resolve()  # noqa: E731
+    parser.add_argument("--venvs", type=absolute, help="a temporary folder by default")
     parser.add_argument("--keep", action="store_true", help="the environments, for another look")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
@@ -349,23 +310,24 @@ def main() -> None:
     rows = machine.rows_of(options.output)
 
     def add(part: str, name: str, case: str, found: dict[str, Any]) -> None:
-        rows.append({"part": part, "peer": name, "case": case, **found})
+        about = {"part": part, "peer": name, "version": PEERS[name].version, "case": case}
+        rows.append(about | found)
         print(json.dumps(rows[-1]), flush=True)
         machine.write(options.output, rows=rows)
 
     for name in options.peers:
-        known = {(row["part"], row["case"]) for row in rows if row["peer"] == name}
-        wanted = {(part, case) for part, case, _ in parts(PEERS[name], name, Path(), 0)}
-        if wanted | {("install", "")} <= known:
+        known, wanted = set(map(identity, rows)), identities(name)
+        if wanted <= known:
             continue
+        rows[:] = [row for row in rows if row["peer"] != name or identity(row) in wanted]
         with environment_of(name, options.venvs, options.keep) as (venv, row):
-            if row is not None and ("install", "") not in known:
+            if row is not None and (name, PEERS[name].version, "install", "") not in known:
                 add("install", name, "", row)
             if row is not None and not row["installs"]:
                 continue
             python = venv / "bin" / "python"
             for part, case, make in parts(PEERS[name], name, python, options.pairs):
-                if (part, case) not in known:
+                if (name, PEERS[name].version, part, case) not in known:
                     add(part, name, case, make())
 
 
