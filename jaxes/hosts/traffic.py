@@ -93,6 +93,15 @@ def _groups(line: str) -> list[list[int]]:
         return [
             [int(x) for x in part.split(",")] for part in re.findall(r"\{([\d, ]+)\}", found[1])
         ]
+    # From jax 0.12 on, along axes of a mesh: mesh['host'=2,'member'=4] {'host'}.
+    if (found := re.search(r"replica_groups=mesh\[([^\]]+)\] \{([^}]+)\}", line)) is not None:
+        mesh = dict(re.findall(r"'([^']+)'=(\d+)", found[1]))
+        along = re.findall(r"'([^']+)'", found[2])
+        sizes = [int(size) for size in mesh.values()]
+        axes = [list(mesh).index(name) for name in along]
+        places = np.arange(math.prod(sizes)).reshape(sizes)
+        last = np.moveaxis(places, axes, range(-len(axes), 0))
+        return last.reshape(-1, math.prod(sizes[axis] for axis in axes)).tolist()
     # Of so many groups: all numbers in order, reshaped, transposed, and cut.
     pattern = r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?"
     found = re.search(pattern, line)
@@ -104,6 +113,4 @@ def _groups(line: str) -> list[list[int]]:
     assert shape is not None
     assert dims is not None
     places = np.arange(math.prod(dims)).reshape(dims)
-    return (
-        places.transpose(order).reshape(shape).tolist() if order else places.reshape(shape).tolist()
-    )
+    return (places.transpose(order) if order else places).reshape(shape).tolist()

@@ -14,6 +14,19 @@ LINES = {
     "iota, transposed": ("f32[4,10]{1,0} all-gather(%x), replica_groups=[2,2]<=[2,2]T(1,0)", 160),
     "iota of three axes": ("s32[40]{0} all-gather(%x), replica_groups=[2,2]<=[2,1,2]T(2,1,0)", 160),
     "iota within a process": ("f32[4,10]{1,0} all-gather(%x), replica_groups=[2,2]<=[4]", 0),
+    "along an axis": (
+        "f32[4,10]{1,0} all-gather(%x), replica_groups=mesh['host'=2,'member'=2] {'host'}, "
+        "dimensions={0}",
+        160,
+    ),
+    "along the other": (
+        "f32[4,10]{1,0} all-gather(%x), replica_groups=mesh['host'=2,'member'=2] {'member'}",
+        0,
+    ),
+    "along both": (
+        "f32[10]{0} all-reduce(%x), replica_groups=mesh['host'=2,'member'=2] {'host','member'}",
+        120,
+    ),
     "started": (f"(f32[2,10]{{1,0}}, f32[4,10]{{1,0}}) all-gather-start(%x), {ACROSS}", 160),
     "done": ("f32[4,10]{1,0} all-gather-done(%all-gather-start)", 0),
     # Two of a group send 2 (2 - 1) / 2 of 40 bytes each.

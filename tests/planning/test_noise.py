@@ -93,7 +93,7 @@ def test_no_covariance_drifts_where_fitness_is_noise(strategy, spread, expected)
         start = begin(search, jnp.zeros(6))
         return jax.lax.scan(lambda state, key: advance(search, key, state), start, keys)[0]
 
-    found = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(1), 200)).strategy
+    found = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(1), 4000)).strategy
     each = jnp.mean(jax.vmap(spread)(found), axis=0)
     np.testing.assert_allclose(each, expected, rtol=0.35)
     np.testing.assert_allclose(jnp.mean(each), expected, rtol=0.15)

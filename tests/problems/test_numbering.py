@@ -1,3 +1,5 @@
+import inspect
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -8,8 +10,8 @@ def test_the_table_of_the_docstring():
     numbering, job = Numbering(2, 2, num_test_episodes=1, num_trials=2), jnp.arange(10)
     table = {
         line.split()[0]: line.split()[1:11]
-        for line in Numbering.__doc__.splitlines()
-        if line.startswith("        ") and line.split()
+        for line in inspect.cleandoc(Numbering.__doc__).splitlines()
+        if line.startswith("    ") and line.split()
     }
     for row in ("trial", "episode", "key"):
         assert getattr(numbering, row)(job).tolist() == [int(entry) for entry in table[row]]
