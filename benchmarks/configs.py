@@ -218,9 +218,14 @@ def came_to(row: Row) -> str:
         said += ", target reached"
     count = row["env_steps"]
     steps = f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count:,}"
-    seconds = f"{row['seconds']:,.0f} s, {row['seconds_with_compilation']:,.0f} s with compilation"
+    without, whole = (short(row[name]) for name in ("seconds", "seconds_with_compilation"))
+    seconds = f"{without} s, {whole} s with compilation"
     spent = f"{row['rounds']:,} {names.rounds} and {steps} {names.steps} in {seconds}"
     return f"{said[0].upper()}{said[1:]} after {spent}, on {place(row['machine'])}"
+
+
+def short(seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
 def number(value: float) -> str:
