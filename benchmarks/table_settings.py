@@ -62,6 +62,14 @@ def of(population_size: int, hidden: tuple[int, ...] | None = None, **numbers: A
     return Settings(population_size, hidden, numbers)
 
 
+ON_LEGS = {
+    "cem": of(64, sigma=0.3, noise=0.001),
+    "cma_es": of(32, sigma=0.1),
+    "openai_es": of(64, (16, 16), sigma=0.1, learning_rate=0.05, weight_decay=0.0),
+    "ars": of(32, sigma=0.05, learning_rate=0.05),
+    "pgpe": of(64, (16, 16), sigma=0.1, learning_rate=0.075),
+}
+
 SETTINGS: dict[str, dict[str, Settings]] = {
     "inverted_pendulum": {
         "cem": of(64, sigma=1.0, noise=0.02),
@@ -84,34 +92,11 @@ SETTINGS: dict[str, dict[str, Settings]] = {
         "ars": of(64, (16, 16), sigma=0.05, learning_rate=0.05),
         "pgpe": of(64, (16, 16), sigma=0.1, learning_rate=0.075),
     },
-    "hopper": {
-        "cem": of(64, sigma=0.3, noise=0.001),
-        "cma_es": of(32, sigma=0.1),
-        "openai_es": of(128, (32, 32), sigma=0.05, learning_rate=0.02, weight_decay=0.0),
-        "ars": of(32, sigma=0.05, learning_rate=0.05),
-        "pgpe": of(64, (16, 16), sigma=0.1, learning_rate=0.075),
-    },
-    "walker2d": {
-        "cem": of(64, sigma=0.3, noise=0.001),
-        "cma_es": of(32, sigma=0.1),
-        "openai_es": of(64, (16, 16), sigma=0.1, learning_rate=0.05, weight_decay=0.0),
-        "ars": of(32, sigma=0.05, learning_rate=0.05),
-        "pgpe": of(64, (16, 16), sigma=0.1, learning_rate=0.075),
-    },
-    "halfcheetah": {
-        "cem": of(64, sigma=0.3, noise=0.001),
-        "cma_es": of(32, sigma=0.1),
-        "openai_es": of(64, (16, 16), sigma=0.1, learning_rate=0.05, weight_decay=0.0),
-        "ars": of(32, sigma=0.05, learning_rate=0.05),
-        "pgpe": of(64, (16, 16), sigma=0.1, learning_rate=0.075),
-    },
-    "ant": {
-        "cem": of(64, sigma=0.3, noise=0.001),
-        "cma_es": of(32, sigma=0.1),
-        "openai_es": of(64, (16, 16), sigma=0.1, learning_rate=0.05, weight_decay=0.0),
-        "ars": of(32, sigma=0.05, learning_rate=0.05),
-        "pgpe": of(64, (16, 16), sigma=0.1, learning_rate=0.075),
-    },
+    "hopper": ON_LEGS
+    | {"openai_es": of(128, (32, 32), sigma=0.05, learning_rate=0.02, weight_decay=0.0)},
+    "walker2d": ON_LEGS,
+    "halfcheetah": ON_LEGS,
+    "ant": ON_LEGS,
 }
 
 # What a search tries of each strategy: all combinations, in one program a network.

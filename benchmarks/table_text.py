@@ -92,9 +92,9 @@ before them, of {TEST_EPISODES} episodes; the end, its distance and the probabil
 seconds are a seed's share of the machine, with tests and without compilation, and compare on one
 machine alone. A strategy's seeds share a program; those of PPO run one after another.
 
-Settings of evolution strategies were searched on these tasks, which the last table of each says
-and what it cost, or are given. PPO has those that Brax publishes, made for 50 M steps. Bootstrap
-intervals of five seeds never leave the range of the runs, and are narrow.
+Settings of evolution strategies are given, or were searched on these tasks: the last table of each
+says which, and what a search cost. PPO has those that Brax publishes, made for 50 M steps.
+Bootstrap intervals of five seeds never leave the range of the runs, and are narrow.
 """
 
 
