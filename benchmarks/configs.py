@@ -221,7 +221,7 @@ def came_to(row: Row) -> str:
     without, whole = (short(row[name]) for name in ("seconds", "seconds_with_compilation"))
     seconds = f"{without} s, {whole} s with compilation"
     spent = f"{row['rounds']:,} {names.rounds} and {steps} {names.steps} in {seconds}"
-    return f"{said[0].upper()}{said[1:]} after {spent}, on {place(row['machine'])}"
+    return f"{said[0].upper()}{said[1:]} after {spent}, on {machine.place(row['machine'])}"
 
 
 def short(seconds: float) -> str:
@@ -230,13 +230,6 @@ def short(seconds: float) -> str:
 
 def number(value: float) -> str:
     return "?" if value is None else format_number(value)
-
-
-def place(about: Row) -> str:
-    """The machine of a row, in words."""
-    if about["device"] == "cpu":
-        return f"{about['cores']} cores of {about['processor']}"
-    return f"{about['devices']} x {about['device']}"
 
 
 def rows_of_all() -> list[Row]:

@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 import jax
 
+from jaxes.files import write_whole
+
 
 def describe() -> dict[str, str | int | None]:
     """Processor, device and versions, for the JSON of a benchmark."""
@@ -29,13 +31,20 @@ def describe() -> dict[str, str | int | None]:
     }
 
 
+def place(about: Mapping[str, Any]) -> str:
+    """A machine in words, from its description."""
+    if about["device"] == "cpu":
+        return f"{about['cores']} cores of {about['processor']}"
+    return f"{about['devices']} x {about['device']}"
+
+
 def write(output: Path | None, *, versions: dict[str, str] | None = None, **result: Any) -> None:
     """Writes the JSON of a benchmark, with the machine's description, if it has a place."""
     if output is None:
         return
     output.parent.mkdir(exist_ok=True)
     about = {"machine": describe() | (versions or {})}
-    output.write_text(json.dumps(about | result, indent=1) + "\n")
+    write_whole(output, json.dumps(about | result, indent=1) + "\n")
 
 
 def rows_of(output: Path | None) -> list[dict[str, Any]]:

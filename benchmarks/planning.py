@@ -35,6 +35,7 @@ import jaxes
 from jaxes.environments import brax, continuous_cartpole, pendulum
 from jaxes.environments.quiet import quiet
 from jaxes.planning import ensemble_model, planner, reach, sum_of_rewards, true_model
+from jaxes.statistics import half_interval
 from jaxes.training.metrics import read_rows
 
 MEMBERS, ELITES, ITERATIONS, HORIZON, SIGMA, BETA = 40, 10, 3, 30, 0.5, 2.0
@@ -57,10 +58,9 @@ def interval(values, repeats: int = 2000) -> list[float]:
 
 def about(returns) -> Row:
     returns = np.asarray(returns, float)
-    half = 1.96 * returns.std() / np.sqrt(returns.size)
     return {
         "mean": float(returns.mean()),
-        "ci95": float(half),
+        "ci95": half_interval(returns),
         "median": float(np.median(returns)),
         "median_interval": interval(returns),
         "least": float(returns.min()),

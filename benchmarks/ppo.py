@@ -21,20 +21,18 @@ import jax.numpy as jnp
 import numpy as np
 from ppo_peer import VALUES, Peer
 from table_runs import keep_final, said_of, unfinished
-from table_settings import FINAL_EPISODES, FINAL_SEED, TASKS
+from table_settings import FINAL_EPISODES, FINAL_SEED, TASKS, WHOLE, WITHIN, positive, some_of
 
 from jaxes.core import TrainHParams
 from jaxes.devices import CPU_FLAGS, num_cores
 from jaxes.training.batch import keys_of
-from jaxes.training.directory import trial_dir
+from jaxes.training.directory import locked, trial_dir
 from jaxes.training.evaluate import outcome
-from jaxes.training.identity import describe, note_end
+from jaxes.training.identity import check_identity, describe, note_end
 from jaxes.training.metrics import read_rows
 from jaxes.training.run import Run, Trial
 from jaxes.training.tested import row_of, score_of
 from jaxes.versions import versions
-
-WHOLE, WITHIN = 950, 4_000_000  # on inverted_pendulum: the mean over seeds, and steps
 
 
 class Told:
@@ -89,7 +87,12 @@ def train_seed(peer: Peer, directory: Path, index: int, seed: int, steps: int) -
     told = Told(peer, run)
     peer.train(seed, steps, told)
     result = outcome(
-        run, told.state, peer.test, peer.standing, num_episodes=FINAL_EPISODES, seed=FINAL_SEED
+        run,
+        told.state,
+        peer.final_test,
+        peer.standing,
+        num_episodes=FINAL_EPISODES,
+        seed=FINAL_SEED,
     )
     note_end(directory, **result.end())
     keep_final(directory, steps, result, told.compile_seconds)
@@ -100,16 +103,16 @@ def train(task: str, folder: Path, steps: int, seeds: int) -> None:
     """All seeds of a task that are not finished."""
     trials = [trial_dir(folder, i) for i in range(seeds)]
     left = unfinished(trials, steps)
-    if not left:
-        print(f"{folder}: finished already")
-        return
+    identity = {"sweep": [[i, {}] for i in range(seeds)]}
     folder.mkdir(parents=True, exist_ok=True)
-    describe(folder, {"sweep": [[i, {}] for i in range(seeds)]}, None)
-    peer = Peer(task)
-    for i in left:
-        shutil.rmtree(trials[i], ignore_errors=True)
-        train_seed(peer, trials[i], i, i, steps)
-    note_end(folder, "done", None)
+    with locked(folder / "lock", folder):
+        check_identity(folder, identity)
+        describe(folder, identity, None)
+        peer = Peer(task) if left else None
+        for i in left:
+            shutil.rmtree(trials[i], ignore_errors=True)
+            train_seed(peer, trials[i], i, i, steps)
+        note_end(folder, "done", None)
 
 
 def is_whole(folder: Path, seeds: int) -> bool:
@@ -136,16 +139,16 @@ def use_devices(n: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--tasks", default=",".join(VALUES))
+    parser.add_argument("--tasks", type=some_of(VALUES), default=list(VALUES))
     parser.add_argument("--steps", type=float, help="default: the task's")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=positive, default=5)
     parser.add_argument("--runs", type=Path, default=Path("runs/table"))
     parser.add_argument("--cpu-devices", type=int)
     options = parser.parse_args()
     use_devices(options.cpu_devices or num_cores())
     print(versions(("jaxes", "jax", "jaxlib", "brax", "flax", "optax")))
     first = "inverted_pendulum"
-    tasks = dict.fromkeys([first, *options.tasks.split(",")])
+    tasks = dict.fromkeys([first, *options.tasks])
     for task in tasks:
         steps = TASKS[task].steps if options.steps is None else int(options.steps)
         folder = options.runs / task / "ppo"

@@ -16,7 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from table_settings import BACKEND, STEPS_BETWEEN_TESTS, TEST_EPISODES, problem_of
+from table_settings import (
+    BACKEND,
+    FINAL_EPISODES,
+    STEPS_BETWEEN_TESTS,
+    TEST_EPISODES,
+    problem_of,
+)
 
 import jaxes
 from jaxes.environments.quiet import quiet
@@ -66,7 +72,8 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "ant": OFTEN | {"num_envs": 4096, "batch_size": 2048},
 }
-SOURCE = {"hopper": "brax's notebook, of ant", "walker2d": "brax's notebook, of ant"}
+OF_ANT = "brax's notebook, of ant with half the environments"
+SOURCE = {"hopper": OF_ANT, "walker2d": OF_ANT}
 
 
 def replicated(tree: Any, devices: list[jax.Device]) -> Any:
@@ -100,6 +107,11 @@ class Peer:
         self.problem = problem_of(task, self.policy, normalize_observations=False)
         self.strategy = jaxes.snes(TEST_EPISODES)  # its members never play
         self.test = tester(self.problem, self.strategy)
+        # In the same episodes as strategies are tested in at their ends.
+        final = problem_of(
+            task, self.policy, normalize_observations=False, test_episodes=FINAL_EPISODES
+        )
+        self.final_test = tester(final, self.strategy)
         self.template = start_of(self.problem, self.strategy)
 
     def policy(self, observation_size: int, action_size: int) -> Policy:

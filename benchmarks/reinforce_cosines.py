@@ -24,12 +24,13 @@ from reinforce_settings import (
     Row,
     Rows,
     action_of,
-    half_interval,
     over_devices,
     plain_action,
     point,
     return_of,
 )
+
+from jaxes.statistics import half_interval
 
 REFERENCE, ESTIMATES = 1564, 200  # estimates, of 64 episodes each
 CHUNK = 100  # estimates in a call: nothing else bounds memory

@@ -18,11 +18,12 @@ from reinforce_settings import (
     Gradient,
     Row,
     Rows,
-    half_interval,
     initial_params,
     over_devices,
     return_of,
 )
+
+from jaxes.statistics import half_interval
 
 CURVES = ("REINFORCE", BOTH, "nes", PAIRS)
 SEEDS, SEARCH_SEEDS = range(5), range(1000, 1002)

@@ -2,7 +2,6 @@
 which they are compared, and what its parts share."""
 
 import functools
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import reinforce_estimator
-import scipy.special
 from jax import Array
 from jax.flatten_util import ravel_pytree
 from reinforce_estimator import gaussian_log_prob, leave_one_out, rollout
@@ -35,13 +33,6 @@ POINTS = ("initial", "trained")  # the policies
 def over_devices(fn: Callable[[Array], Any]) -> Callable[[Array], Any]:
     """`fn` of each row, one after another, divided among the devices."""
     return jax.jit(parallel.replicated(partial(parallel.map_divided, fn)))
-
-
-def half_interval(samples: np.ndarray) -> float:
-    """Half the width of the 95 % confidence interval of the mean of normal samples [S], by
-    Student's t: they may be five."""
-    error = float(samples.std(ddof=1)) / math.sqrt(samples.size)
-    return float(scipy.special.stdtrit(samples.size - 1, 0.975)) * error
 
 
 # The problem.

@@ -12,8 +12,9 @@ from reinforce_settings import (
     PARAMETERS,
     POINTS,
     Row,
-    half_interval,
 )
+
+from jaxes.statistics import half_interval
 
 
 def compared(name: str, difference: float, half: float, **more: Any) -> Row:

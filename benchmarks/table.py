@@ -1,6 +1,7 @@
 """What do evolution strategies reach on Brax's tasks, after how many steps and seconds?
 
     python benchmarks/table.py search --tasks hopper --strategies ars [--steps 2e6] [--seeds 2]
+        [--networks linear,mlp16]
     python benchmarks/table.py train --tasks hopper --strategies openai_es [--steps 20e6]
         [--seeds 5] [--runs runs/table]
     python benchmarks/table.py collect runs/table [--searches runs/search]
@@ -35,7 +36,7 @@ from table_films import filmed
 from table_rows import merged
 from table_runs import RefusedError, directories, row_of
 from table_search import search
-from table_settings import SETTINGS, TASKS
+from table_settings import GRIDS, NETWORKS, SETTINGS, TASKS, positive, some_of
 from table_train import train
 
 import jaxes
@@ -48,14 +49,23 @@ def collect(options: argparse.Namespace) -> int:
     """Adds rows to the result; how many directories were refused."""
     known = json.loads(options.output.read_text()) if options.output.exists() else {}
     new, refused = {}, {}
-    for path in directories(options.runs):
+    found = directories(options.runs)
+    if not found:
+        sys.exit(f"{options.runs}: holds no runs")
+    for path in found:
         try:
             new[str(path)] = row_of(path, options.seeds, options.steps and int(options.steps))
         except RefusedError as error:
             refused[str(path)] = str(error)
-    rows, left_out = merged(known.get("rows", []), new)
-    for row in rows:  # what pages cite: the interquartile mean, and the ends of its interval
+    before = {(row["task"], row["algorithm"]): row for row in known.get("rows", [])}
+    rows, left_out = merged(list(before.values()), new)
+    for row in rows:  # what pages cite: interquartile means, and the ends of the interval
         row["end"] = [finite(value) for value in table_text.end(row)]
+        row["zero"] = finite(table_text.zero_policy([row]).middle)
+        old = before.get((row["task"], row["algorithm"]))
+        if old and old["end"] != row["end"]:
+            name = f"{row['task']} by {row['algorithm']}"
+            print(f"{name}: {row['end'][0]}, in place of {old['end'][0]}")
     searches = known.get("searches", [])
     if options.searches is not None:
         searches, unfinished = table_search.collected(options.searches, searches)
@@ -63,18 +73,22 @@ def collect(options: argparse.Namespace) -> int:
     refused |= left_out
     for path, why in refused.items():
         print(f"left out: {path} {why}", file=sys.stderr)
-    about = {"machine": rows[0]["machine"]} if rows else {}  # of the first one; each has its own
-    films = known.get("films", {})
-    table_rows.write(options.output, about | {"rows": rows, "searches": searches, "films": films})
+    if rows:
+        about = {"machine": rows[0]["machine"]}  # of the first one; each has its own
+        content = {"rows": rows, "searches": searches, "films": known.get("films", {})}
+        table_rows.write(options.output, about | content)
     print(f"{len(new) - len(left_out)} rows collected, {len(rows)} in {options.output}")
     return len(refused)
 
 
 def film(options: argparse.Namespace) -> None:
-    """Adds films to the result."""
-    result = json.loads(options.output.read_text())
-    result["films"] |= filmed(result["rows"], options.runs, options.films)
-    table_rows.write(options.output, result)
+    """Adds films to the result, each as it comes."""
+    for task in TASKS:
+        rows = json.loads(options.output.read_text())["rows"]
+        if (shown := filmed(task, rows, options.runs, options.films)) is not None:
+            result = json.loads(options.output.read_text())  # others may have added to it
+            result["films"][task] = shown
+            table_rows.write(options.output, result)
 
 
 def draw(options: argparse.Namespace) -> None:
@@ -88,12 +102,17 @@ def draw(options: argparse.Namespace) -> None:
 def for_each(options: argparse.Namespace) -> None:
     """Searches or trains, one task and strategy after another."""
     jaxes.use_cpu_devices(options.cpu_devices)
-    for task in options.tasks.split(","):
-        named = options.strategies.split(",") if options.strategies else list(SETTINGS[task])
-        for name in [name for name in named if name in SETTINGS[task]]:
+    for task in options.tasks:
+        for name in options.strategies or SETTINGS[task]:
+            if name not in SETTINGS[task]:
+                print(f"{task} has no settings of {name}", flush=True)
+                continue
             steps = TASKS[task].steps if options.steps is None else int(options.steps)
-            run = search if options.command == "search" else train
-            run(task, name, options.runs / task / name, steps, options.seeds)
+            folder = options.runs / task / name
+            if options.command == "search":
+                search(task, name, folder, steps, options.seeds, options.networks)
+            else:
+                train(task, name, folder, steps, options.seeds)
 
 
 def parse() -> argparse.Namespace:
@@ -104,17 +123,21 @@ def parse() -> argparse.Namespace:
         ("train", "runs/table", 5, None),
     ]:
         one = commands.add_parser(command)
-        one.add_argument("--tasks", default=",".join(TASKS))
-        one.add_argument("--strategies", help="default: all that the task has settings of")
+        one.add_argument("--tasks", type=some_of(TASKS), default=list(TASKS))
+        one.add_argument(
+            "--strategies", type=some_of(GRIDS), help="default: all that the task has settings of"
+        )
         one.add_argument("--steps", type=float, default=steps, help="default: the task's")
-        one.add_argument("--seeds", type=int, default=seeds)
+        one.add_argument("--seeds", type=positive, default=seeds)
         one.add_argument("--runs", type=Path, default=Path(runs))
         one.add_argument("--cpu-devices", type=int)
+        if command == "search":
+            one.add_argument("--networks", type=some_of(NETWORKS), default=list(NETWORKS))
     collects = commands.add_parser("collect")
     collects.add_argument("runs", type=Path)
     collects.add_argument("--searches", type=Path)
     collects.add_argument("--steps", type=float, help="of all tasks; default: each task's")
-    collects.add_argument("--seeds", type=int, default=5)
+    collects.add_argument("--seeds", type=positive, default=5)
     collects.add_argument("--output", type=Path, default=OUTPUT)
     films = commands.add_parser("film")
     films.add_argument("runs", type=Path)

@@ -1,10 +1,12 @@
 """Films of the best seed of each task: a return says little about how it was come by."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from table_rows import returns_of
+from table_rows import Row, best_of
+from table_runs import FINAL
 
 import jaxes
 from jaxes.training.directory import trial_dir
@@ -12,37 +14,34 @@ from jaxes.training.directory import trial_dir
 SECONDS, WIDTH, HEIGHT = 8.0, 240, 180
 
 
-def filmed(rows: Sequence[Mapping[str, Any]], runs: Path, output: Path) -> dict[str, dict]:
-    """Films an episode of the best seed of each task, of those whose run is still there.
+def filmed(task: str, rows: Sequence[Row], runs: Path, output: Path) -> dict[str, Any] | None:
+    """Films an episode of the best seed of a task, if its run is still there.
 
     Args:
       rows: of the table.
-      runs: the folder in which `table.py train` left them.
+      runs: the folder in which `table.py train` left the run.
       output: the folder of the films; one of an earlier seed is replaced.
 
     Returns:
-      By task, what its film shows.
+      What the film shows; None where there is none.
     """
-    films = {}
-    for task in dict.fromkeys(row["task"] for row in rows):
-        mine = [row for row in rows if row["task"] == task and row["algorithm"] != "ppo"]
-        best = max(mine, key=lambda row: returns_of(row).max(), default=None)
-        if best is None:
-            continue
-        index = int(returns_of(best).argmax())
-        run = trial_dir(runs / task / best["algorithm"], index)
-        if not run.exists():
-            continue
-        film = output / f"{task}.mp4"
-        output.mkdir(parents=True, exist_ok=True)
-        film.unlink(missing_ok=True)
-        jaxes.render(run, film, width=WIDTH, height=HEIGHT, max_seconds=SECONDS)
-        seed = best["seeds"][index]
-        films[task] = {
-            "file": film.name,
-            "algorithm": best["algorithm"],
-            "seed": seed["seed"],
-            "return": seed["final"]["score"],
-        }
-        print(f"{film}: {films[task]}", flush=True)
-    return films
+    best = best_of(row for row in rows if row["task"] == task)
+    if best is None:
+        return None
+    row, index = best
+    seed, run = row["seeds"][index], trial_dir(runs / task / row["algorithm"], index)
+    if not run.exists():
+        return None
+    score = json.loads((run / FINAL).read_text())["result"]["score"]
+    if score != seed["final"]["score"]:
+        print(f"{run} has a return of {score}, not {seed['final']['score']}: not filmed")
+        return None
+    film = output / f"{task}.mp4"
+    output.mkdir(parents=True, exist_ok=True)
+    new = output / f"{task}.new.mp4"
+    new.unlink(missing_ok=True)  # of a film that was cut
+    jaxes.render(run, new, width=WIDTH, height=HEIGHT, max_seconds=SECONDS)
+    new.replace(film)
+    shown = {"file": film.name, "algorithm": row["algorithm"], "seed": seed["seed"]}
+    print(f"{film}: {shown}, return {score}", flush=True)
+    return shown | {"return": score}

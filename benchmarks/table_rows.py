@@ -6,7 +6,7 @@ Run directories are not kept: the JSON of rows is, and the table is drawn from i
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +15,43 @@ from table_settings import TASKS
 
 from jaxes.files import write_whole
 
+Row = Mapping[str, Any]
+
 
 def merged(
     old: Sequence[dict[str, Any]], new: Mapping[str, dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """All rows, and why some of the new ones are left out, by their directories: a row is replaced
-    by one of the same protocol with at least as many seeds alone."""
+    """All rows, and why some of the new ones are left out, by their directories: the rows of a task
+    have one protocol, the same seeds, and the same kind of device."""
     rows = {(row["task"], row["algorithm"]): row for row in old}
     origins: dict[tuple[str, str], str] = {}
     refused: dict[str, str] = {}
     for path, row in new.items():
         key = row["task"], row["algorithm"]
-        before = rows.get(key)
         if key in origins:
             refused[path] = f"is a second one of {' by '.join(key)}, after {origins[key]}"
-        elif before and before["protocol"] != row["protocol"]:
-            refused[path] = (
-                f"is of another protocol than the row of {' by '.join(key)} that is there"
-            )
-        elif before and len(before["seeds"]) > len(row["seeds"]):
-            refused[path] = (
-                f"has {len(row['seeds'])} seeds: the row that is there has {len(before['seeds'])}"
-            )
+        elif other := next(filter(None, (_unlike(row, each) for each in rows.values())), None):
+            refused[path] = other
         else:
             rows[key], origins[key] = row, path
     order = list(TASKS)
     return sorted(
         rows.values(), key=lambda row: (order.index(row["task"]), row["algorithm"])
     ), refused
+
+
+def _unlike(row: Row, other: Row) -> str | None:
+    """Why they can't stand in one table, if they can't."""
+    name = f"the row of {other['task']} by {other['algorithm']} that is there"
+    kinds = [each["machine"]["device"] for each in (row, other)]
+    if kinds[0] != kinds[1]:
+        return f"is of {kinds[0]}, and {name} of {kinds[1]}: choose another --output"
+    if row["task"] != other["task"]:
+        return None
+    if row["protocol"] != other["protocol"]:
+        return f"is of another protocol than {name}: {row['protocol']}, not {other['protocol']}"
+    seeds, others = ([seed["seed"] for seed in each["seeds"]] for each in (row, other))
+    return None if seeds == others else f"has {len(seeds)} seeds: {name} has {len(others)}"
 
 
 def write(output: Path, content: Mapping[str, Any]) -> None:
@@ -54,7 +63,16 @@ def write(output: Path, content: Mapping[str, Any]) -> None:
     write_whole(output, text + "\n")
 
 
-def returns_of(row: Mapping[str, Any]) -> np.ndarray:
+def best_of(rows: Iterable[Row]) -> tuple[Row, int] | None:
+    """The row of strategies, and the seed in it, that ended with the greatest return."""
+    mine = [row for row in rows if row["algorithm"] != "ppo"]
+    row = max(mine, key=lambda row: returns_of(row).max(), default=None)
+    if row is None or returns_of(row).max() == -math.inf:
+        return None
+    return row, int(returns_of(row).argmax())
+
+
+def returns_of(row: Row) -> np.ndarray:
     """The returns [S] of the tests at the end, -inf of one that diverged."""
     scores = [seed["final"]["score"] for seed in row["seeds"]]
     return np.array([-math.inf if score is None else score for score in scores])

@@ -35,6 +35,8 @@ TOLD = (  # of the test at the end
     "num_test_diverged",
     "zero_policy_return",
 )
+MACHINE = ("processor", "cores", "device", "devices", "python", "jax")
+CHECKED = ("seed", "generation", "env_steps")  # against the run's own
 
 
 class RefusedError(ValueError):
@@ -120,11 +122,13 @@ def _seeds(path: Path, num_seeds: int, steps: int | None) -> list["Seed"]:
     numbers = [number for number, _ in planned]
     if len(numbers) != num_seeds:
         raise RefusedError(f"has {len(numbers)} seeds, not {num_seeds}")
+    if numbers != list(range(num_seeds)):  # those of searches, say
+        raise RefusedError(f"has the seeds {numbers}, not 0 to {num_seeds - 1}")
     if about.get("reason") != "done":
         raise RefusedError(f"is not finished: its end is {about.get('reason')!r}")
     seeds = [Seed(trial_dir(path, i), steps) for i in range(num_seeds)]
     found = [seed.number for seed in seeds]
-    if found != numbers or len(set(found)) < num_seeds:
+    if found != numbers:
         raise RefusedError(f"has the seeds {found} of {numbers}")
     return seeds
 
@@ -132,7 +136,7 @@ def _seeds(path: Path, num_seeds: int, steps: int | None) -> list["Seed"]:
 def _row(seeds: Sequence["Seed"]) -> dict[str, Any]:
     first = seeds[0]
     for seed in seeds:
-        for name in ("config", "versions", "devices", "protocol"):
+        for name in ("config", "versions", "devices", "machine", "protocol"):
             if getattr(seed, name) != getattr(first, name):
                 raise RefusedError(f"{seed.path.name} has another {name} than {first.path.name}")
     return {
@@ -142,7 +146,7 @@ def _row(seeds: Sequence["Seed"]) -> dict[str, Any]:
         "settings": first.settings,
         "versions": first.versions,
         "devices": first.devices,
-        "machine": first.final["machine"],
+        "machine": first.machine,
         "seconds": round(sum(seed.seconds[-1] for seed in seeds), 1),
         "compile_seconds": round(sum(seed.final["compile_seconds"] for seed in seeds), 1),
         "seeds": [seed.told() for seed in seeds],
@@ -171,6 +175,8 @@ class Seed:
             raise RefusedError(f"is not finished: {path.name} has had no test at its end")
         fields = {"steps": int, "compile_seconds": float, "machine": dict, "result": dict}
         self.final = read_json(path / FINAL, fields)
+        self.machine = {name: self.final["machine"][name] for name in MACHINE}
+        self.result = {name: self.final["result"][name] for name in (*TOLD, *CHECKED)}
         self.task = self.config["environment"]["env_name"]
         self.algorithm = self.config["strategy"]["name"]
         self._check_protocol(TASKS[self.task].steps if steps is None else steps)
@@ -185,12 +191,12 @@ class Seed:
 
     def _check_protocol(self, steps: int) -> None:
         environment = {name: x for name, x in self.config["environment"].items() if x is not None}
-        problem, result = self.config["problem"], self.final["result"]
+        problem = self.config["problem"]
         self.protocol = {
             "backend": environment.get("backend"),
             "episode_length": problem["episode_length"],
             "test_episodes": problem["num_test_episodes"],
-            "final_episodes": result["num_test_episodes"],
+            "final_episodes": self.result["num_test_episodes"],
             "steps": self.final["steps"],
         }
         check("environment", environment.keys(), {"name", "env_name", "backend"})
@@ -202,14 +208,23 @@ class Seed:
         """Raises a RefusedError unless these are the rows of all generations of the run that was
         tested at its end, and spent its budget and no more."""
         generations = [row["generation"] for row in rows]
-        end, name = self.final["result"]["generation"], self.path.name
+        end, name = self.result["generation"], self.path.name
         if not rows or generations != list(range(1, end + 1)):
             had = generations[-1] if rows else 0
-            raise RefusedError(f"was cut: {name} has {len(rows)} rows up to {had}, not {end}")
+            raise RefusedError(
+                f"was cut or went on: {name} has {len(rows)} rows up to {had}, not {end}"
+            )
         spent = sum(row["rollout/env_steps"] for row in rows)
+        tested = self.result["seed"], self.result["env_steps"]
+        if tested != (self.number, round(spent)):
+            raise RefusedError(
+                f"is damaged: the test at the end of {name} is of seed {tested[0]} after "
+                f"{tested[1]:,} steps, not of {self.number} after {spent:,.0f}"
+            )
         if spent < self.protocol["steps"]:
             raise RefusedError(
-                f"was cut: {name} has {spent:,.0f} of {self.protocol['steps']:,} steps"
+                f"has not spent its budget: {name} has {spent:,.0f} of "
+                f"{self.protocol['steps']:,} steps"
             )
         if spent > OVERSPENT * self.protocol["steps"]:
             raise RefusedError(
@@ -233,17 +248,16 @@ class Seed:
 
     def told(self) -> dict[str, Any]:
         """What the row says of it."""
-        result = self.final["result"]
         return {
             "seed": self.number,
             "env_steps": int(self.steps[-1]),
-            "generation": result["generation"],
+            "generation": self.result["generation"],
             "seconds": round(float(self.seconds[-1]), 1),
             "compile_seconds": round(self.final["compile_seconds"], 1),
             "at": {str(mark): said for mark in MARKS if (said := self.at(mark)) is not None},
             "reached": self.reached(TASKS[self.task].threshold),
             "curve": self.curve(),
-            "final": {name: result[name] for name in TOLD},
+            "final": {name: self.result[name] for name in TOLD},
         }
 
     def at(self, mark: int) -> dict[str, Any] | None:

@@ -1,12 +1,13 @@
 """Searches settings for the table: sigma, learning rate and network, with seeds that it has not."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from table_runs import directories
 from table_settings import GRIDS, NETWORKS, SEARCH_SEED, SETTINGS, TASKS, problem_of, strategy_of
-from table_train import sweep
+from table_train import check_settings, sweep
 
 from jaxes.report.runs import Sweep, read_sweep
 from jaxes.report.tables import Ranked, label, rank
@@ -15,14 +16,17 @@ from jaxes.training.identity import read_run
 Row = dict[str, Any]
 
 
-def search(task: str, name: str, folder: Path, steps: int, seeds: int) -> None:
+def search(
+    task: str, name: str, folder: Path, steps: int, seeds: int, networks: Sequence[str]
+) -> None:
     """A sweep over the strategy's grid for each network, and what was best."""
-    for network, hidden in NETWORKS.items():
-        if is_finished(folder / network):
-            continue
-        settings = SETTINGS[task][name]._replace(hidden=hidden)
+    for network in networks:
+        settings = SETTINGS[task][name]._replace(hidden=NETWORKS[network])
         problem = problem_of(task, settings.policy, alive_penalty=TASKS[task].alive_penalty)
         strategy = strategy_of(name, settings)
+        if is_finished(folder / network):
+            check_settings(folder / network, problem, strategy, GRIDS[name])
+            continue
         sweep(
             folder / network,
             problem,
@@ -32,7 +36,7 @@ def search(task: str, name: str, folder: Path, steps: int, seeds: int) -> None:
             seeds=seeds,
             seed=SEARCH_SEED,
         )
-    for best in ranked([folder / network for network in NETWORKS])[:5]:
+    for best in ranked([folder / network for network in networks])[:5]:
         print(f"{task}  {name}  {best['network']:8s} {best['setting']:40s} {best['return']:10.1f}")
 
 
@@ -50,48 +54,58 @@ def _told(path: Path, row: Ranked) -> Row:
     return {"network": path.name, "setting": label(row.values), "return": round(row.iqm, 1)}
 
 
-def cost_of(paths: Sequence[Path]) -> Row:
-    """Of one strategy's sweeps: what was tried, what it cost, and what was best."""
-    sweeps: list[Sweep] = [read_sweep(path) for path in paths]
-    runs = [run for each in sweeps for run in each.rows]
-    config = read_run(runs[0]["run_dir"])["identity"]["config"]
+def cost_of(path: Path) -> Row:
+    """Of the sweep over one network: what was tried, what it cost, and what was best.
+
+    Raises:
+      ValueError: it is cut or damaged, or has seeds that the table has.
+    """
+    if (reason := read_run(path)["reason"]) != "done":
+        raise ValueError(f"is not finished: its end is {reason!r}")
+    found: Sweep = read_sweep(path)
+    config = read_run(found.rows[0]["run_dir"])["identity"]["config"]
+    seeds = sorted({run["seed"] for run in found.rows})
+    if seeds[0] < SEARCH_SEED:
+        raise ValueError(f"has seeds of the table: {seeds}")
     return {
+        "path": str(path),
         "task": config["environment"]["env_name"],
         "algorithm": config["strategy"]["name"],
-        "networks": [path.name for path in paths],
-        "configurations": sum(len(each.configurations()) for each in sweeps),
-        "seeds": sorted({run["seed"] for run in runs}),
-        "env_steps": int(sum(run["env_steps"] for run in runs)),
-        "seconds": round(sum(run["seconds"] for run in runs), 1),
-        "best": ranked(paths)[:3],
+        "policy": config["policy"],
+        "population_size": config["strategy"]["population_size"],
+        "configurations": [values for values, _ in found.configurations()],
+        "seeds": seeds,
+        "env_steps": int(sum(run["env_steps"] for run in found.rows)),
+        "seconds": round(sum(run["seconds"] for run in found.rows), 1),
+        "best": ranked([path])[:3],
     }
 
 
 def collected(root: Path, known: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:
-    """All searches, those of a folder in place of earlier ones of the same task and strategy; and
-    why directories are left out."""
-    found = {(row["task"], row["algorithm"]): row for row in known}
+    """All searches, each in place of an earlier one of the same directory; and why directories are
+    left out."""
+    found = {row["path"]: row for row in known}
     refused: dict[str, str] = {}
-    by_folder: dict[Path, list[Path]] = {}
     for path in directories(root):
         try:
-            reason = read_run(path)["reason"]
-        except ValueError as error:
+            found[str(path)] = cost_of(path)
+        except (ValueError, LookupError, TypeError) as error:
             refused[str(path)] = str(error)
-            continue
-        if reason == "done":
-            by_folder.setdefault(path.parent, []).append(path)
-        else:
-            refused[str(path)] = f"is not finished: its end is {reason!r}"
-    for paths in by_folder.values():
-        row = cost_of(paths)
-        found[row["task"], row["algorithm"]] = row
-    return [found[key] for key in sorted(found)], refused
+    return sorted(found.values(), key=lambda row: row["path"]), refused
 
 
-def cost_told(row: Mapping[str, Any]) -> str:
-    """In a line."""
-    return (
-        f"{row['configurations']} settings x {len(row['seeds'])} seeds, "
-        f"{row['env_steps'] / 1e6:,.1f} M steps, {row['seconds']:,.0f} s"
-    )
+def found_by(settings: Mapping[str, Any], searches: Sequence[Row]) -> str:
+    """In a line, what the searches of a task and strategy cost, where these settings are among
+    those that were tried; else that they are given."""
+    if not any(map(partial(_tried, settings), searches)):
+        return "given"
+    tried = sum(len(row["configurations"]) for row in searches)
+    seeds = {seed for row in searches for seed in row["seeds"]}
+    steps, seconds = (sum(row[name] for row in searches) for name in ("env_steps", "seconds"))
+    return f"{tried} settings x {len(seeds)} seeds, {steps / 1e6:,.1f} M steps, {seconds:,.0f} s"
+
+
+def _tried(settings: Mapping[str, Any], search: Row) -> bool:
+    of_both = all(settings[name] == search[name] for name in ("policy", "population_size"))
+    numbers = settings["numbers"]
+    return of_both and any(numbers == numbers | tried for tried in search["configurations"])

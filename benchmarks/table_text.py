@@ -10,14 +10,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from table_rows import returns_of
-from table_search import cost_told
-from table_settings import FINAL_EPISODES, MARKS, SETTINGS, STILL, TASKS, TEST_EPISODES
+from machine import place
+from table_rows import Row, best_of, returns_of
+from table_search import found_by
+from table_settings import (
+    FINAL_EPISODES,
+    MARKS,
+    SETTINGS,
+    STILL,
+    TASKS,
+    TEST_EPISODES,
+    WHOLE,
+    WITHIN,
+)
 
 from jaxes.statistics import probability_of_improvement, with_interval
 
 NOT_RUN, NOTHING = "not run", "-"
-Row = Mapping[str, Any]
 
 
 class Interval(NamedTuple):
@@ -49,39 +58,57 @@ class Interval(NamedTuple):
 def number(value: float) -> str:
     if math.isnan(value):
         return NOTHING
-    return (
-        f"{value:,.0f}"
-        if abs(value) >= 100
-        else f"{value:.1f}"
-        if abs(value) >= 10
-        else f"{value:.2f}"
-    )
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f}"
 
 
 def drawn(result: Mapping[str, Any], source: str) -> str:
     """All tasks, each with its table, who is better than whom, and its settings."""
     parts = [_heading(source)]
+    is_whole = ppo_within(result["rows"]) >= WHOLE
     for task in TASKS:
         rows = {row["algorithm"]: row for row in result["rows"] if row["task"] == task}
-        searches = {row["algorithm"]: row for row in result["searches"] if row["task"] == task}
+        searches = [row for row in result["searches"] if row["task"] == task]
         parts.append(f"## {task}\n")
-        parts.append(returns_table(task, rows))
+        parts.append(returns_table(task, rows, is_whole))
         if len(rows) > 1:
             parts += [improvement_table(rows), verdict(rows)]
         if rows:
             parts.append(settings_table(rows, searches))
         if found := result.get("films", {}).get(task):
-            parts.append(film_of(found))
-    if all("cpu" in row["devices"] for row in result["rows"]):
+            parts.append(film_of(found, rows.values()))
+    if all(row["machine"]["device"] == "cpu" for row in result["rows"]):
         parts.append(f"## On a GPU\n\n{NOT_RUN}\n")
-    return "\n".join(parts)
+    return "\n".join(filter(None, parts))
 
 
-def film_of(film: Row) -> str:
-    """As a page beside the folder `films` shows it."""
-    said = f"{film['algorithm']}, seed {film['seed']}, return {number(film['return'])}"
+def ppo_within(rows: Iterable[Row]) -> float:
+    """What PPO's seeds had come to on inverted_pendulum within so many steps, on average: whether
+    it is whole; -inf where it was not run."""
+    found = [row for row in rows if (row["task"], row["algorithm"]) == ("inverted_pendulum", "ppo")]
+    curves = [seed["curve"] for row in found for seed in row["seeds"]]
+    return float(np.mean([return_within(**curve) for curve in curves])) if curves else -math.inf
+
+
+def return_within(steps: Sequence[int], **curve: Sequence[float | None]) -> float:
+    """That of a curve's last test within so many steps; -inf if it diverged, or there is none."""
+    tests = [value for at, value in zip(steps, curve["return"], strict=True) if at <= WITHIN]
+    return -math.inf if not tests or tests[-1] is None else tests[-1]
+
+
+def film_of(film: Row, rows: Iterable[Row]) -> str:
+    """As a page beside the folder `films` shows it, if it is of what is the best now."""
+    best = best_of(rows)
+    if best is None:
+        return ""
+    row, index = best
+    seed = row["seeds"][index]
+    now = {"algorithm": row["algorithm"], "seed": seed["seed"], "return": seed["final"]["score"]}
+    if now != {name: film[name] for name in now}:
+        return ""
+    said = f"{film['algorithm']}, seed {film['seed']}, a mean of {number(film['return'])}"
     video = f'<video controls muted loop src="../../films/{film["file"]}"></video>'
-    return f"An episode of the best seed ({said}):\n\n{video}\n"
+    return f"How an episode of the strategies' best seed ({said}) begins:\n\n{video}\n"
 
 
 def _heading(source: str) -> str:
@@ -93,19 +120,26 @@ seconds are a seed's share of the machine, with tests and without compilation, a
 machine alone. A strategy's seeds share a program; those of PPO run one after another.
 
 Settings of evolution strategies are given, or were searched on these tasks: the last table of each
-says which, and what a search cost. PPO has those that Brax publishes, made for 50 M steps.
-Bootstrap intervals of five seeds never leave the range of the runs, and are narrow.
+says which, and what a search cost. They train on the return less the alive penalty a step that it
+names. PPO trains on the plain return, with the settings of Brax's notebook, made for 2 M steps on
+inverted_pendulum, 20 M on inverted_double_pendulum and 50 M on others; of hopper and walker2d it
+has none: they have those of ant with half the environments. Its network is Brax's, four layers of
+32.
+
+Bootstrap intervals of five seeds never leave the range of the runs, and are narrow: a probability
+of 1 says that each run of the one ended above each of the other.
 """
 
 
-def returns_table(task: str, rows: Mapping[str, Row]) -> str:
-    """A line an algorithm, and one of the zero policy."""
+def returns_table(task: str, rows: Mapping[str, Row], is_whole: bool) -> str:
+    """A line an algorithm, and one of the zero policy; whether PPO is whole is remarked."""
     threshold = f"{TASKS[task].threshold:,}"
     head = ["algorithm", *(f"{mark // 10**6} M" for mark in MARKS), "end", "distance"]
     head += [f"steps to {threshold}", "seconds", "seeds", "remarks"]
     zero = zero_policy(rows.values())
-    lines = [["zero policy", *[NOTHING] * len(MARKS), str(zero), *[NOTHING] * 5]] if rows else []
-    for name in ("ppo", *SETTINGS[task]):
+    stood = str(zero) if rows else NOT_RUN
+    lines = [["zero policy", *[NOTHING] * len(MARKS), stood, *[NOTHING] * 5]]
+    for name in dict.fromkeys(("ppo", *SETTINGS[task], *rows)):
         if name not in rows:
             lines.append([name, *[NOT_RUN] * (len(head) - 2), ""])
             continue
@@ -113,7 +147,8 @@ def returns_table(task: str, rows: Mapping[str, Row]) -> str:
         lines.append([name, *(_at(row, mark) for mark in MARKS), str(end(row)), str(distance(row))])
         reached = [seed["reached"] for seed in row["seeds"]]
         lines[-1] += [_reached(reached, unit) for unit in ("steps", "seconds")]
-        lines[-1] += [str(len(row["seeds"])), "; ".join(remarks(row, zero))]
+        said = remarks(row, zero) + ["not shown to be whole"] * (name == "ppo" and not is_whole)
+        lines[-1] += [str(len(row["seeds"])), "; ".join(said)]
     return table(head, lines)
 
 
@@ -137,14 +172,17 @@ def zero_policy(rows: Iterable[Row]) -> Interval:
 
 
 def remarks(row: Row, zero: Interval) -> list[str]:
-    """That a policy stands still, or that seeds diverged."""
-    found = []
+    """That a policy stands still or goes back, is no better than the zero policy, or that seeds
+    diverged."""
+    found, finals = [], [seed["final"] for seed in row["seeds"]]
     if diverged := num_diverged(row):
         found.append(f"{diverged} diverged, so that there is no interval")
     elif not end(row).is_above(zero):
         found.append("not above the zero policy")
-    if abs(distance(row).middle) < STILL:
-        found.append("does not move on")
+    distances = [final["measures"].get("distance") for final in finals]
+    still = sum(x is not None and x < STILL for x in distances)
+    if still:
+        found.append(f"{still} of {len(finals)} do not move on")
     return found
 
 
@@ -157,7 +195,13 @@ def _at(row: Row, mark: int) -> str:
     if mark > row["protocol"]["steps"]:
         return NOT_RUN
     seeds = [seed["at"].get(str(mark)) for seed in row["seeds"]]
-    return "no test yet" if None in seeds else str(Interval.of(seed["return"] for seed in seeds))
+    if None in seeds:
+        return "no test yet"
+    if diverged := sum(seed["return"] is None for seed in seeds):
+        return f"{diverged} diverged"
+    found = str(Interval.of(seed["return"] for seed in seeds))
+    distances = [seed["distance"] for seed in seeds]
+    return found if None in distances else f"{found}, {Interval.of(distances).middle:.1f} m"
 
 
 def _reached(seeds: Sequence[Mapping[str, float] | None], unit: str) -> str:
@@ -183,21 +227,22 @@ def _better(rows: Mapping[str, Row], name: str, other: str) -> str:
 
 
 def verdict(rows: Mapping[str, Row]) -> str:
-    """Who is ahead, where intervals are apart; what has none is not spoken of."""
+    """Who is ahead of whom, where intervals are apart; what has none is not compared."""
     ends = {name: end(row) for name, row in rows.items() if not num_diverged(row)}
     if len(ends) < 2:
         return ""
     best = max(ends, key=lambda name: ends[name].middle)
-    others = [name for name in ends if name != best]
-    behind = [name for name in others if ends[best].is_above(ends[name])]
-    if behind == others:
-        return f"At the end {best} is ahead of all others.\n"
-    level = ", ".join(name for name in others if name not in behind)
-    said = f"At the end the intervals of {best} and {level} overlap: neither is ahead."
-    return said + f" Behind {best}: {', '.join(behind)}.\n" * bool(behind) + "\n" * (not behind)
+    behind = [name for name in ends if ends[best].is_above(ends[name])]
+    level = [name for name in ends if name != best and name not in behind]
+    said = [f"At the end {best} is ahead of {', '.join(behind)}."] if behind else []
+    if level:
+        said.append(f"The intervals of {best} and of {', '.join(level)} overlap at the end.")
+    if others := [name for name in rows if name not in ends]:
+        said.append(f"Not compared, since seeds diverged: {', '.join(others)}.")
+    return f"{' '.join(said)}\n"
 
 
-def settings_table(rows: Mapping[str, Row], searches: Mapping[str, Row]) -> str:
+def settings_table(rows: Mapping[str, Row], searches: Sequence[Row]) -> str:
     """What each was run with, and how that was found."""
     head = [
         "algorithm",
@@ -210,21 +255,22 @@ def settings_table(rows: Mapping[str, Row], searches: Mapping[str, Row]) -> str:
     ]
     lines = []
     for name, row in rows.items():
-        settings, search = row["settings"], searches.get(name)
+        settings = row["settings"]
+        mine = [search for search in searches if search["algorithm"] == name]
         numbers = settings["numbers"] | {"alive_penalty": settings["problem"].get("alive_penalty")}
         told = {x: y for x, y in numbers.items() if type(y) in (int, float) and x != "chunk_size"}
-        policy, machine = settings["policy"], row["machine"]
-        place = f"{len(row['devices'].split(', '))} x {machine['processor']}"
-        hidden = policy.get("hidden")
+        policy, hidden = settings["policy"], settings["policy"].get("hidden")
         lines.append(
             [
                 name,
                 policy["name"] + (f" {tuple(hidden)}" if hidden is not None else ""),
                 str(settings["population_size"] or NOTHING),
                 ", ".join(f"{x} {y:g}" for x, y in told.items()),
-                settings["numbers"].get("source") or (cost_told(search) if search else "given"),
+                settings["numbers"].get("source") or found_by(settings, mine),
                 f"{row['seconds']:,.0f}, {row['compile_seconds']:,.0f}",
-                ", ".join([place, *(f"{x} {y}" for x, y in row["versions"].items())]),
+                ", ".join(
+                    [place(row["machine"]), *(f"{x} {y}" for x, y in row["versions"].items())]
+                ),
             ]
         )
     return table(head, lines)

@@ -1,5 +1,6 @@
 """Trains all seeds of a task and strategy as one sweep, until each has spent its budget."""
 
+import itertools
 import time
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from jaxes.core import TrainHParams
 from jaxes.training.batch import with_zero_mean
 from jaxes.training.directory import trial_dir
 from jaxes.training.evaluate import start_of, tested, tester
+from jaxes.training.identity import check_same, config_of, read_run
 from jaxes.training.metrics import Row, read_rows
 
 SHORTEST = 10  # steps of an episode: were all shorter, generations would end before the budget
@@ -84,15 +86,43 @@ def sweep(
     )
 
 
+def check_settings(
+    run_dir: Path,
+    problem: jaxes.Problem,
+    strategy: jaxes.Strategy,
+    grid: dict[str, list[float]] | None = None,
+) -> None:
+    """Of a sweep that is finished, and would be left as it is.
+
+    Raises:
+      SystemExit: it has other settings, or another grid.
+    """
+    numbers = TrainHParams(strategy.hparams, problem.hparams)
+    given = config_of(problem, strategy, numbers, {})
+    known = read_run(trial_dir(run_dir, 0))["identity"]["config"]
+    swept = [values for _, values in read_run(run_dir)["identity"]["sweep"]]
+    axes = grid or {}
+    wanted = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+    name = given["strategy"]["name"]
+    given["strategy"][name] |= swept[0]
+    try:
+        check_same(f"the run in {run_dir}", known, {part: given[part] for part in known})
+        if any(values not in wanted for values in swept) or any(x not in swept for x in wanted):
+            raise ValueError(f"grid: the run in {run_dir} has another one")
+    except ValueError as error:
+        raise SystemExit(f"{error}: choose another --runs") from error
+
+
 def train(task: str, name: str, run_dir: Path, steps: int, seeds: int) -> None:
     """All seeds of a task and strategy, and the tests at their ends."""
     trials = [trial_dir(run_dir, i) for i in range(seeds)]
-    if not unfinished(trials, steps):
-        print(f"{run_dir}: finished already")
-        return
     settings, penalty = SETTINGS[task][name], TASKS[task].alive_penalty
     problem_for = partial(problem_of, task, settings.policy, alive_penalty=penalty)
     strategy = strategy_of(name, settings)
+    if not unfinished(trials, steps):
+        check_settings(run_dir, problem_for(), strategy)
+        print(f"{run_dir}: finished already")
+        return
     result = sweep(run_dir, problem_for(), strategy, steps=steps, seeds=seeds)
     problem = problem_for(test_episodes=FINAL_EPISODES)
     test, template = tester(problem, strategy), start_of(problem, strategy)

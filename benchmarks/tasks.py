@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 import machine
 import numpy as np
+import scipy.stats
 
 import jaxes
 from jaxes import parallel
@@ -37,6 +38,7 @@ from jaxes.environments import Environment, brax, trap
 from jaxes.environments.quiet import quiet
 from jaxes.policies import Policy, PolicyFactory, mlp
 from jaxes.randomize import gravity, randomized, scale, uniform
+from jaxes.statistics import half_interval
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Callable[[], Row]]]
@@ -189,8 +191,8 @@ def held_out(problem: jaxes.Problem, searches: jaxes.SweepResult) -> dict[str, n
 
 def spread(values: np.ndarray) -> Row:
     """Mean and interval over seeds."""
-    half = 1.96 * values.std(ddof=1) / np.sqrt(values.size)
-    return {"mean": float(values.mean()), "ci95": float(half), "by_seed": values.round(1).tolist()}
+    about = {"mean": float(values.mean()), "ci95": half_interval(values)}
+    return about | {"by_seed": values.round(1).tolist()}
 
 
 def about(returns: np.ndarray) -> Row:
@@ -390,11 +392,10 @@ def speed_rows(seeds: int) -> Rows:
 
 
 def difference(ours: list[float], theirs: list[float]) -> Row:
-    """Of means over seeds, with its interval; `met` where that is above 0."""
-    a, b = np.array(ours), np.array(theirs)
-    half = 1.96 * np.sqrt(a.var(ddof=1) / a.size + b.var(ddof=1) / b.size)
-    mean = float(a.mean() - b.mean())
-    return {"difference": mean, "ci95": float(half), "above_0": bool(mean > half)}
+    """Of means over seeds, with its interval by Welch's t."""
+    low, high = scipy.stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
+    mean, half = float(low + high) / 2, float(high - low) / 2
+    return {"difference": mean, "ci95": half, "above_0": mean > half}
 
 
 def verdicts(rows: list[Row]) -> list[Row]:

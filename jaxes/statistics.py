@@ -5,6 +5,7 @@ Reference: Agarwal et al., Deep reinforcement learning at the edge of the statis
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,23 @@ RESAMPLES = 2000
 
 
 def half_interval(samples: np.ndarray) -> float:
-    """Half the width of the 95 % confidence interval of the mean of samples [S], which is near
-    normal; NaN of one sample."""
-    if samples.size < 2:
+    """Half the width of the 95 % confidence interval of the mean of near normal samples [S], by
+    Student's t, since they may be few; NaN of one sample."""
+    return pooled_half_interval([samples])
+
+
+def pooled_half_interval(groups: Sequence[np.ndarray]) -> float:
+    """The same of the mean over all samples of groups, each with a mean of its own: with the spread
+    within groups, since what differs between them is no error of sampling. NaN where a group has
+    fewer than two."""
+    import scipy.special  # here, since it takes a seventh of a second
+
+    sizes = np.array([group.size for group in groups])
+    if sizes.min() < 2:
         return math.nan
-    return 1.96 * float(samples.std(ddof=1)) / math.sqrt(samples.size)
+    error = math.hypot(*(group.std(ddof=1) * math.sqrt(group.size) for group in groups))
+    t = scipy.special.stdtrit((sizes - 1).sum(), (1 + CONFIDENCE) / 2)
+    return float(t * error / sizes.sum())
 
 
 def interquartile_mean(samples: np.ndarray, axis: int = 0) -> Any:

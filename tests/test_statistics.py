@@ -6,7 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from jaxes.statistics import probability_of_improvement, with_interval
+from jaxes.statistics import (
+    half_interval,
+    pooled_half_interval,
+    probability_of_improvement,
+    with_interval,
+)
 
 
 def by_hand(samples):
@@ -55,3 +60,19 @@ def test_runs_that_are_apart_and_runs_that_diverged():
     diverged = np.array([-math.inf, -math.inf, 9.0])
     assert probability_of_improvement(diverged, low)[0] == pytest.approx(1 / 3)
     assert np.isnan(probability_of_improvement(low[:1], high)[1:]).all()
+
+
+def test_an_interval_of_a_mean_is_of_student():
+    five = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    half = 2.776445105 * math.sqrt(2.5 / 5)  # of 4 degrees of freedom, as tables have it
+    np.testing.assert_allclose(half_interval(five), half, rtol=1e-8)
+    assert math.isnan(half_interval(five[:1]))
+
+
+def test_an_interval_of_groups_has_their_own_means_and_all_their_degrees_of_freedom():
+    groups = [np.array([1.0, 2.0, 3.0]), 100 + np.array([0.0, 4.0])]
+    squares = 2 + 8  # of the distances from the own mean
+    half = 3.182446305 * math.sqrt(3 * 2 / 2 + 2 * 8 / 1) / 5  # of 3 degrees of freedom
+    assert squares == sum(((group - group.mean()) ** 2).sum() for group in groups)
+    np.testing.assert_allclose(pooled_half_interval(groups), half, rtol=1e-8)
+    assert math.isnan(pooled_half_interval([*groups, np.array([7.0])]))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxes.core import DRAWN, AnyTests, Tests, is_base
-from jaxes.statistics import half_interval
+from jaxes.statistics import pooled_half_interval
 from jaxes.training.metrics import Row, is_finite
 
 
@@ -119,7 +119,8 @@ def _pooled(tests: Sequence[Tests]) -> dict[str, Any]:
     return {
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),
-        "return_ci95": _half_interval(tests),
+        # By the spread within each, since what differs between tasks is no error of sampling
+        "return_ci95": pooled_half_interval([_sound([(each, each.returns)]) for each in tests]),
         "return_min": float(returns.min()),
         "return_median": float(np.median(returns)),
         "return_max": float(returns.max()),
@@ -129,14 +130,6 @@ def _pooled(tests: Sequence[Tests]) -> dict[str, Any]:
         "num_test_diverged": count - sum(int(_is_sound(each).sum()) for each in tests),
         "num_test_truncated": sum(int(np.sum(each.truncated)) for each in tests),
     }
-
-
-def _half_interval(tests: Sequence[Tests]) -> float:
-    """Of the mean over all: by the spread within each, since what differs between tasks is no
-    error of sampling."""
-    parts = [_sound([(each, each.returns)]) for each in tests]
-    count = sum(part.size for part in parts)
-    return math.hypot(*(half_interval(part) * part.size / count for part in parts))
 
 
 def _measures_of(tests: Sequence[Tests]) -> dict[str, float]:

@@ -17,6 +17,7 @@ import table_runs
 import table_settings
 
 from jaxes import core
+from jaxes.training.identity import describe, read_run
 from jaxes.training.run import Run, Trial
 
 
@@ -63,7 +64,47 @@ def test_the_budget_is_spent_and_hardly_more(task):
         spent = epochs * update * int(np.ceil(steps / (epochs * update)))  # as brax's trainer does
         assert steps <= spent <= table_runs.OVERSPENT * steps
         assert epochs >= 2
-        assert spent / epochs <= max(320_000, update)  # from one test to the next
+        assert spent / epochs <= max(
+            table_settings.STEPS_BETWEEN_TESTS, update
+        )  # from one test to the next
+
+
+def test_what_was_cut_after_its_last_seed_ends_and_other_seeds_are_refused(tmp_path, monkeypatch):
+    trained = []
+
+    def train_seed(peer, directory, index, seed, steps):
+        directory.mkdir(parents=True)
+        (directory / "final.json").write_text(json.dumps({"steps": steps}))
+        trained.append(seed)
+
+    monkeypatch.setattr(ppo, "Peer", lambda task: None)
+    monkeypatch.setattr(ppo, "train_seed", train_seed)
+    folder = tmp_path / "ppo"
+    ppo.train("hopper", folder, 100, 2)
+    describe(folder, {"sweep": [[0, {}], [1, {}]]}, None)  # as a kill leaves it
+    assert read_run(folder)["reason"] is None
+    ppo.train("hopper", folder, 100, 2)
+    assert (read_run(folder)["reason"], trained) == ("done", [0, 1])
+    with pytest.raises(ValueError, match="sweep: the run in"):
+        ppo.train("hopper", folder, 100, 3)
+    with pytest.raises(SystemExit, match="100 steps: choose another"):
+        ppo.train("hopper", folder, 200, 2)
+    assert trained == [0, 1]
+
+
+def test_whole_is_what_the_seeds_had_come_to_on_average_within_so_many_steps(tmp_path, capsys):
+    for i, value in enumerate((900, 999)):
+        trial = tmp_path / "trials" / f"{i:04d}"
+        trial.mkdir(parents=True)
+        rows = [
+            {"generation": j, "rollout/env_steps": 2_000_000, "time/seconds": 1.0}
+            | {"test/return_mean": value + j, "test/diverged": 0}
+            for j in (1, 2, 3)
+        ]
+        (trial / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert ppo.is_whole(tmp_path, 2)
+    assert "within 4,000,000 steps: 951.5 (bar 950)" in capsys.readouterr().out
+    assert not ppo.is_whole(tmp_path, 1)
 
 
 @pytest.mark.slow  # Brax's environment is made

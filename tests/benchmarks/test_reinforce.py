@@ -208,12 +208,6 @@ def test_the_shape_of_a_noise_is_seen():
     np.testing.assert_allclose(reinforce_cosines.share_along(line, 3 * np.ones(10)), 1)
 
 
-def test_an_interval_of_five_is_of_student():
-    five = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    half = 2.7764 * math.sqrt(2.5 / 5)  # the quantile of 4 degrees of freedom, as tables have it
-    np.testing.assert_allclose(reinforce_settings.half_interval(five), half, rtol=1e-4)
-
-
 @pytest.mark.parametrize(
     ("best", "tried"),
     [

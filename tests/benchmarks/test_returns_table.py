@@ -1,6 +1,7 @@
 """The table of returns: what run directories come to, which are left out, and what is claimed."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,16 +12,21 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import table
+import table_films
 import table_rows
 import table_runs
+import table_search
 import table_settings
 import table_text
 import table_train
 
+import jaxes
+from jaxes.sweeps.table import COLUMNS, write_tables
 from jaxes.training.identity import describe, note_end
 
 STEPS, EVERY = 20_000_000, 1_000_000  # a budget, and steps of a generation, each of them tested
-MACHINE = {"processor": "a processor", "cores": 2}
+MACHINE = {"processor": "a processor", "cores": 2, "device": "cpu", "devices": 2}
+MACHINE |= {"python": "3.11.7", "jax": "0.10.2"}
 RESULT = {
     "generation": STEPS // EVERY,
     "num_test_episodes": 128,
@@ -28,6 +34,7 @@ RESULT = {
     "return_ci95": 1.0,
     "episode_length": 1000.0,
     "zero_policy_return": 100.0,
+    "env_steps": STEPS,
 }
 
 
@@ -60,27 +67,33 @@ def write_seed(path, seed, value, task="hopper", algorithm="cem", distance=10.0)
     (path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
     end = value * STEPS // EVERY
     result = RESULT | {"score": end, "return_mean": end, "measures": {"distance": distance}}
+    result["seed"] = seed
     final = {"steps": STEPS, "compile_seconds": 2.0, "machine": MACHINE, "result": result}
     (path / "final.json").write_text(json.dumps(final))
 
 
-def write_runs(path, values=(100, 110, 130), **more):
+def write_runs(path, values=(100, 110, 130), first=0, **more):
     """What a sweep over so many seeds leaves, each of which ends at 20 times its value."""
     path.mkdir(parents=True)
-    describe(path, {"sweep": [[i, {}] for i in range(len(values))]}, None)
+    describe(path, {"sweep": [[first + i, {}] for i in range(len(values))]}, None)
     note_end(path, "done", None)
     for i, value in enumerate(values):
-        write_seed(path / "trials" / f"{i:04d}", i, value, **more)
+        write_seed(path / "trials" / f"{i:04d}", first + i, value, **more)
     return path
+
+
+def command(monkeypatch, *arguments):
+    """The exit code."""
+    monkeypatch.setattr(sys, "argv", ["table.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        table.main()
+    return ended.value.code
 
 
 def collect(monkeypatch, runs, output, *more):
     """The exit code, and the rows that are kept."""
-    arguments = ["collect", str(runs), "--output", str(output), "--seeds", "3", *more]
-    monkeypatch.setattr(sys, "argv", ["table.py", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        table.main()
-    return ended.value.code, json.loads(output.read_text())["rows"]
+    code = command(monkeypatch, "collect", runs, "--output", output, "--seeds", 3, *more)
+    return code, json.loads(output.read_text())["rows"] if output.exists() else []
 
 
 @pytest.fixture
@@ -120,6 +133,7 @@ def test_a_row_says_what_each_seed_came_to(tmp_path, collected):
     assert last["curve"]["return"] == [130 * i for i in range(1, 21)]
     assert last["final"]["zero_policy_return"] == 100.0
     assert found["end"] == [pytest.approx(6800 / 3), 2000, 2600]
+    assert found["zero"] == 100
 
 
 def test_a_return_at_a_mark_is_of_the_last_test_before_it():
@@ -140,11 +154,15 @@ def cut_rows(path, keep):
 BROKEN = {
     "not finished: 0001": lambda path: (path / "0001" / "final.json").unlink(),
     "end is None": lambda path: describe(path.parent, {"sweep": [[0, {}]] * 3}, None),
-    "was cut: 0001 has 19 rows": lambda path: cut_rows(path / "0001" / "metrics.jsonl", 19),
-    "was cut: 0000 has 20 rows up to 20, not 25": lambda path: change(
+    "was cut or went on: 0001 has 19 rows": lambda path: cut_rows(
+        path / "0001" / "metrics.jsonl", 19
+    ),
+    "was cut or went on: 0000 has 20 rows up to 20, not 25": lambda path: change(
         path / "0000" / "final.json", "result", "generation", to=25
     ),
-    "was cut: 0002 has 19,000,001 of 20,000,000 steps": lambda path: shorten(path / "0002"),
+    "has not spent its budget: 0002 has 19,000,001 of 20,000,000 steps": lambda path: shorten(
+        path / "0002"
+    ),
     "another protocol: 0002 has 23,000,000 steps": lambda path: overspend(path / "0002"),
     "environment is": lambda path: reconfigure(path, "environment", "options", {"healthy": 0}),
     "backend is 'mjx'": lambda path: reconfigure(path, "environment", "backend", "mjx"),
@@ -163,6 +181,15 @@ BROKEN = {
         path, "strategy", "population_size", 32, seeds=[2]
     ),
     "is damaged": lambda path: change(path / "0001" / "run.json", "identity", "seed", to=7),
+    "the test at the end of 0000 is of seed 2 after 20,000,000 steps, not of 0": lambda path: (
+        shutil.copy(path / "0002" / "final.json", path / "0000")
+    ),
+    "0001 has another machine than 0000": lambda path: change(
+        path / "0001" / "final.json", "machine", "processor", to="another"
+    ),
+    "is no run of the table: KeyError('cores')": lambda path: change(
+        path / "0001" / "final.json", "machine", to={"processor": "a processor"}
+    ),
     "metrics.jsonl, line 3": lambda path: spoil(path / "0001" / "metrics.jsonl"),
 }
 
@@ -194,6 +221,7 @@ def shorten(path):
     *rows, last = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
     last = last.replace(f'"rollout/env_steps": {EVERY}', '"rollout/env_steps": 1')
     (path / "metrics.jsonl").write_text("".join([*rows, last]))
+    change(path / "final.json", "result", "env_steps", to=STEPS - EVERY + 1)
 
 
 def overspend(path):
@@ -201,6 +229,7 @@ def overspend(path):
     *rows, last = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
     last = last.replace(f'"rollout/env_steps": {EVERY}', f'"rollout/env_steps": {4 * EVERY}')
     (path / "metrics.jsonl").write_text("".join([*rows, last]))
+    change(path / "final.json", "result", "env_steps", to=STEPS + 3 * EVERY)
 
 
 def spoil(path):
@@ -228,6 +257,7 @@ def test_another_number_of_seeds_and_what_is_no_sweep_over_them_is_left_out(
     runs = tmp_path / "runs"
     write_runs(runs / "hopper" / "cem", values=(100, 110))
     write_seed(runs / "alone", 0, 100)
+    searched = write_runs(runs / "searched", algorithm="ars", first=1000)
     swept = runs / "swept"
     swept.mkdir()
     describe(swept, {"sweep": [[i, {"sigma": 0.1}] for i in range(3)]}, None)
@@ -236,6 +266,7 @@ def test_another_number_of_seeds_and_what_is_no_sweep_over_them_is_left_out(
     said = capsys.readouterr().err
     for why in ("alone is no sweep", "cem has 2 seeds, not 3", "swept is a sweep over more"):
         assert why in said
+    assert f"{searched} has the seeds [1000, 1001, 1002], not 0 to 2" in said
     assert "holds no run" in said
 
 
@@ -251,7 +282,8 @@ def test_rows_stay_and_are_replaced_by_as_many_seeds_of_the_same_protocol_alone(
     write_runs(runs / "c", values=(300, 310, 320))
     code, rows = collected()
     assert code == 1
-    assert "has 3 seeds: the row that is there has 4" in capsys.readouterr().err
+    there = "the row of hopper by {} that is there"
+    assert f"has 3 seeds: {there.format('ars')} has 4" in capsys.readouterr().err
     (runs / "c").rename(tmp_path / "c")
     write_runs(runs / "d", values=(200, 210, 220, 230))
     write_runs(runs / "e", values=(200, 210, 220, 230))
@@ -263,8 +295,52 @@ def test_rows_stay_and_are_replaced_by_as_many_seeds_of_the_same_protocol_alone(
     change(tmp_path / "table.json", "rows", 1, "protocol", "test_episodes", to=64)
     code, again = collected("--seeds", "4")
     assert code == 1
-    assert "d is of another protocol than the row of hopper by cem" in capsys.readouterr().err
+    assert f"d is of another protocol than {there.format('cem')}" in capsys.readouterr().err
     assert again[1]["protocol"]["test_episodes"] == 64
+
+
+def test_rows_of_a_task_have_one_protocol_and_all_have_one_kind_of_device(
+    monkeypatch, tmp_path, collected, capsys
+):
+    runs = tmp_path / "runs"
+    trials = write_runs(runs / "cem") / "trials"
+    for i in range(3):
+        change(trials / f"{i:04d}" / "final.json", "steps", to=STEPS - EVERY // 2)
+    collected("--steps", f"{STEPS - EVERY // 2}")
+    (runs / "cem").rename(tmp_path / "cem")
+    trials = write_runs(runs / "walking", task="walker2d") / "trials"
+    for i in range(3):
+        change(trials / f"{i:04d}" / "final.json", "machine", "device", to="a GPU")
+    write_runs(runs / "ars", algorithm="ars")
+    code, rows = collected()
+    assert (code, len(rows)) == (1, 1)
+    said = capsys.readouterr().err
+    assert "ars is of another protocol than the row of hopper by cem that is there" in said
+    assert "is of a GPU, and the row of hopper by cem that is there of cpu: choose another" in said
+
+
+def test_where_nothing_is_collected_nothing_is_written(monkeypatch, tmp_path):
+    output = tmp_path / "table.json"
+    said = command(monkeypatch, "collect", tmp_path / "none", "--output", output)
+    assert said == f"{tmp_path / 'none'}: holds no runs"
+    write_runs(tmp_path / "cut") / "trials"
+    (tmp_path / "cut" / "trials" / "0000" / "final.json").unlink()
+    assert command(monkeypatch, "collect", tmp_path, "--output", output, "--seeds", 3) == 1
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["train", "--tasks", "hoper"], "no hoper; there are inverted_pendulum"),
+        (["train", "--strategies", "cem,aars"], "no aars; there are cem, cma_es"),
+        (["search", "--networks", "mlp"], "no mlp; there are linear"),
+        (["collect", "runs", "--seeds", "0"], "must be at least 1, got 0"),
+    ],
+)
+def test_names_that_there_are_not_are_refused_first(monkeypatch, capsys, arguments, why):
+    assert command(monkeypatch, *arguments) == 2
+    assert why in capsys.readouterr().err
 
 
 def drawn(tmp_path, collected, runs):
@@ -280,19 +356,20 @@ def drawn(tmp_path, collected, runs):
 def test_the_table_marks_who_stands_still_and_what_was_not_run(tmp_path, collected):
     runs = {
         "cem": {"values": (3, 4, 6)},
-        "ars": {"distance": 0.2},
+        "ars": {"distance": -5.0},
         "openai_es": {"values": (200, 210, 230)},
     }
     text, lines = drawn(tmp_path, collected, runs)
     assert "not above the zero policy" in lines["cem"]
-    assert "does not move on" in lines["ars"]
+    assert "3 of 3 do not move on" in lines["ars"]
     assert "zero policy" not in lines["ars"]
     assert lines["openai_es"].rstrip().endswith("| 3 |  |")
     assert lines["zero policy"].split(" | ")[5] == "100 (100 to 100)"
     assert lines["pgpe"].count("not run") == 9
-    assert "213 (200 to 230)" in lines["openai_es"]  # at 1 M, of three seeds all count
+    assert "213 (200 to 230), 0.5 m" in lines["openai_es"]  # at 1 M, of three seeds all count
     assert "0 of 3" in lines["cem"]
-    assert "## ant" in text
+    _, _, ant = text.partition("## ant\n")
+    assert next(line for line in ant.splitlines() if "zero policy" in line).count("not run") == 1
 
 
 def test_the_zero_policy_counts_once_a_seed(tmp_path, collected):
@@ -317,7 +394,7 @@ def test_a_seed_that_diverged_leaves_no_interval_and_no_claim(tmp_path, collecte
     _, rows = collected()
     text = table_text.drawn({"rows": rows, "searches": []}, "table.json")
     assert "1 diverged, so that there is no interval |" in text
-    assert "At the end cem is ahead of all others." in text
+    assert "At the end cem is ahead of ars. Not compared, since seeds diverged: pgpe." in text
     assert "not above the zero policy" not in text
 
 
@@ -328,11 +405,120 @@ def test_nobody_is_said_to_be_ahead_where_intervals_overlap(tmp_path, collected)
         "openai_es": {"values": (10, 20, 30)},
     }
     text, _ = drawn(tmp_path, collected, runs)
-    assert "ahead of all" not in text
-    assert "intervals of ars and cem overlap: neither is ahead. Behind ars: openai_es." in text
-    best = {"pgpe": {"values": (300, 310, 330)}}
-    text, _ = drawn(tmp_path, collected, best)
-    assert "At the end pgpe is ahead of all others." in text
+    assert "end ars is ahead of openai_es. The intervals of ars and of cem overlap at the" in text
+    best = {"snes": {"values": (300, 310, 330)}}
+    text, lines = drawn(tmp_path, collected, best)
+    assert "At the end snes is ahead of ars, cem, openai_es." in text
+    assert "| 3 |  |" in lines["snes"]  # of which the table has no settings
+
+
+def test_a_seed_that_diverged_on_the_way_is_told_at_the_mark(tmp_path, collected):
+    write_runs(tmp_path / "runs" / "cem")
+    _, (row,) = collected()
+    row["seeds"][1]["at"]["5000000"]["return"] = None
+    text = table_text.drawn({"rows": [row], "searches": []}, "table.json")
+    assert "| cem | 113 (100 to 130), 0.5 m | 1 diverged | 1,133" in text
+
+
+@pytest.mark.parametrize(("end", "is_whole"), [(236, True), (234, False)])
+def test_ppo_is_said_not_to_be_shown_whole_unless_it_is(tmp_path, collected, end, is_whole):
+    runs = tmp_path / "runs"
+    write_runs(runs / "ppo", algorithm="ppo", task="inverted_pendulum", values=(238, 239, end))
+    write_runs(runs / "hopper", algorithm="ppo")
+    _, rows = collected("--steps", f"{STEPS}")
+    assert table_text.ppo_within(rows) == pytest.approx(4 * (238 + 239 + end) / 3)
+    text = table_text.drawn({"rows": rows, "searches": []}, "table.json")
+    assert text.count("not shown to be whole") == 2 * (not is_whole)
+
+
+def search_of(**more):
+    """A row of what a search cost, as `table_search.cost_of` makes it."""
+    found = {"task": "hopper", "algorithm": "cem", "population_size": 64, "seeds": [1000, 1001]}
+    found["policy"] = {"name": "mlp", "hidden": [16, 16]}
+    found["configurations"] = [{"sigma": 0.1}, {"sigma": 0.3}]
+    return found | {"path": "a", "env_steps": 2e6, "seconds": 100.0} | more
+
+
+def test_only_settings_that_a_search_tried_are_said_to_be_found_by_it():
+    mlp = {"name": "mlp", "hidden": [16, 16]}
+    settings = {"policy": mlp, "population_size": 64, "numbers": {"sigma": 0.1, "noise": 0.0}}
+    linear = search_of(policy={"name": "linear"}, path="b")
+    said = "4 settings x 2 seeds, 4.0 M steps, 200 s"
+    assert table_search.found_by(settings, [search_of(), linear]) == said
+    assert table_search.found_by(settings, [linear]) == "given"
+    assert table_search.found_by(settings | {"population_size": 32}, [search_of()]) == "given"
+    assert table_search.found_by(settings | {"numbers": {"sigma": 0.2}}, [search_of()]) == "given"
+    assert table_search.found_by(settings, []) == "given"
+
+
+def write_search(path, first=1000):
+    """What a search over two settings with two seeds leaves."""
+    settings = [(first + i % 2, {"sigma": sigma}) for i, sigma in enumerate([0.1, 0.1, 0.3, 0.3])]
+    path.mkdir(parents=True)
+    describe(path, {"sweep": settings}, None)
+    note_end(path, "done", None)
+    results = []
+    for i, (seed, values) in enumerate(settings):
+        trial = path / "trials" / f"{i:04d}"
+        write_seed(trial, seed, 100 * (i + 1))
+        told = json.loads((trial / "final.json").read_text())["result"]
+        about = {"trial": i, "seconds": 10.0, "num_diverged": 0, "status": "done", **values}
+        results.append({name: told.get(name, 0) for name in COLUMNS} | about)
+    write_tables(path, results)
+    return path
+
+
+def test_what_searches_cost_is_kept_by_their_directories(tmp_path):
+    known = [search_of(path="elsewhere")]
+    write_search(tmp_path / "linear")
+    write_search(tmp_path / "its_seeds", first=0)
+    (write_search(tmp_path / "cut") / "results.csv").write_text("")
+    rows, refused = table_search.collected(tmp_path, known)
+    assert [row["path"] for row in rows] == [str(tmp_path / "linear"), "elsewhere"]
+    assert rows[0]["configurations"] == [{"sigma": 0.1}, {"sigma": 0.3}]
+    assert (rows[0]["env_steps"], rows[0]["seconds"]) == (4 * STEPS, 40.0)
+    assert rows[0]["best"][0] == {"network": "linear", "setting": "sigma=0.3", "return": 7000.0}
+    assert "has seeds of the table: [0, 1]" in refused[str(tmp_path / "its_seeds")]
+    assert str(tmp_path / "cut") in refused
+
+
+def test_a_film_is_shown_while_it_is_of_the_best_seed(tmp_path, collected):
+    write_runs(tmp_path / "runs" / "cem")
+    _, rows = collected()
+    film = {"file": "hopper.mp4", "algorithm": "cem", "seed": 2, "return": 2600}
+    result = {"rows": rows, "searches": [], "films": {"hopper": film}}
+    assert "best seed (cem, seed 2, a mean of 2,600) begins" in table_text.drawn(result, "a.json")
+    result["films"]["hopper"] = film | {"return": 2500}
+    assert "video" not in table_text.drawn(result, "a.json")
+    result["films"]["hopper"] = film
+    for seed in rows[0]["seeds"]:
+        seed["final"]["score"] = None
+    assert "video" not in table_text.drawn(result, "a.json")
+
+
+def test_a_film_is_of_the_run_whose_row_it_is_and_replaces_another_when_it_is_there(
+    tmp_path, collected, monkeypatch
+):
+    runs, films = tmp_path / "runs", tmp_path / "films"
+    final = write_runs(runs / "hopper" / "cem") / "trials" / "0002" / "final.json"
+    _, rows = collected()
+    films.mkdir()
+    (films / "hopper.mp4").write_text("an old one")
+    monkeypatch.setattr(jaxes, "render", lambda run, film, **_: film.write_text(run.name))
+    shown = table_films.filmed("hopper", rows, runs, films)
+    assert shown == {"file": "hopper.mp4", "algorithm": "cem", "seed": 2, "return": 2600}
+    assert (films / "hopper.mp4").read_text() == "0002"
+    assert table_films.filmed("ant", rows, runs, films) is None
+
+    def fails(run, film, **_):
+        raise RuntimeError
+
+    monkeypatch.setattr(jaxes, "render", fails)
+    with pytest.raises(RuntimeError):
+        table_films.filmed("hopper", rows, runs, films)
+    assert [film.name for film in films.iterdir()] == ["hopper.mp4"]
+    change(final, "result", "score", to=2601)
+    assert table_films.filmed("hopper", rows, runs, films) is None
 
 
 def test_a_trial_ends_at_its_first_test_after_the_budget_whatever_is_written_already(tmp_path):
@@ -351,3 +537,22 @@ def test_settings_are_of_strategies_that_there_are():
         for name, settings in strategies.items():
             strategy = table_settings.strategy_of(name, settings)
             assert set(table_settings.GRIDS[name]) <= strategy.hparams._asdict().keys()
+
+
+def test_the_words_of_the_readme_are_those_of_the_rows():
+    root = Path(__file__).parents[2]
+    rows = json.loads((root / "benchmarks" / "results" / "table-cpu.json").read_text())["rows"]
+    told = re.findall(
+        r"^\| (\w+) \| `(\w+)`, (\w+)(?: \((.*?)\))? \| (\d+) M \|.*table-cpu\.json; "
+        r"rows\[\?task=='(\w+)'&&algorithm=='(\w+)'\]",
+        (root / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    assert told
+    for task, algorithm, policy, hidden, steps, *cited in told:
+        assert cited == [task, algorithm]
+        (row,) = [each for each in rows if (each["task"], each["algorithm"]) == (task, algorithm)]
+        said = row["settings"]["policy"]
+        assert (policy, hidden) == (said["name"], ", ".join(map(str, said.get("hidden") or [])))
+        assert int(steps) * 10**6 == row["protocol"]["steps"]
+        assert len(row["seeds"]) == 5

@@ -20,6 +20,8 @@ from jaxes.training.display import describe_names
 from jaxes.training.tested import across_tasks, by_name, row_of, score_of, summarize, told_in
 
 NAN = math.nan
+# Student's t of 95 %, by degrees of freedom
+T = {1: 12.706204736, 2: 4.302652730, 3: 3.182446305, 4: 2.776445105}
 
 
 def episodes(*returns, diverged=(), length=5, **measures):
@@ -56,10 +58,10 @@ def test_all_tasks_count_by_their_episodes_and_are_told_apart():
         "test/worst_task": 2,
         "test/task_spread": 8,
         "test/flat/return_mean": 2,
-        "test/flat/return_ci95": 1.96 / math.sqrt(3),
+        "test/flat/return_ci95": T[2] / math.sqrt(3),
         "test/flat/diverged": 0,
         "test/flat/randomized/return_mean": 0.5,
-        "test/flat/randomized/return_ci95": 1.96 * 0.5,
+        "test/flat/randomized/return_ci95": T[1] * 0.5,
         "test/flat/randomized/diverged": 0,
         "test/trap/return_mean": 10,
         "test/trap/return_ci95": NAN,
@@ -70,12 +72,12 @@ def test_all_tasks_count_by_their_episodes_and_are_told_apart():
         "test/trap/held_out/diverged": 1,
         "test/trap/held_out/distance": 2,
         "test/trap/randomized/return_mean": 5.75,
-        "test/trap/randomized/return_ci95": 1.96 * 0.5 / 2,
+        "test/trap/randomized/return_ci95": T[3] * 0.5 / 2,
         "test/trap/randomized/diverged": 0,
         "test/trap/randomized/distance": 2,
         "test/randomized/return_mean": 4,
-        # Of the tasks' own, 1.96 · 0.5 and 1.96 · 0.25, by their shares.
-        "test/randomized/return_ci95": 1.96 * math.hypot(0.5 * 2 / 6, 0.25 * 4 / 6),
+        # Of the tasks' own standard errors, 0.5 and 0.25, by their shares
+        "test/randomized/return_ci95": T[4] * math.hypot(0.5 * 2 / 6, 0.25 * 4 / 6),
         "test/randomized/diverged": 0,
         "test/randomized/distance": 2,
         "test/held_out/return_mean": -3,
@@ -124,7 +126,7 @@ def test_being_alive_is_a_share_of_the_returns_of_those_that_tell_it():
 
 def test_a_line_a_name_is_said():
     said = describe_names(by_name(TASKS)).splitlines()
-    assert said[0] == "flat: return 2 ± 1.132 (95 %)"
+    assert said[0] == "flat: return 2 ± 2.484 (95 %)"
     assert "trap: return 10" in said
     assert "trap/held_out: return -3; 1 DIVERGED" in said
 
@@ -132,8 +134,9 @@ def test_a_line_a_name_is_said():
 def test_a_row_is_read_as_it_was_told():
     told = told_in(row_of(TASKS) | {"generation": 3, "return/flat": 1.0})
     names = ["", *TASKS, "randomized", "held_out"]
+    by_hand = pytest.approx(T[2] / math.sqrt(3))
     assert sorted(told) == sorted(names)
-    assert told["flat"] == {"return_mean": 2, "return_ci95": 1.96 / math.sqrt(3), "diverged": 0}
+    assert told["flat"] == {"return_mean": 2, "return_ci95": by_hand, "diverged": 0}
     assert told[""]["worst_task"] == 2
     assert told_in({"generation": 3}) == {}
 
