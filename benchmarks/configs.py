@@ -201,7 +201,7 @@ def of_sweep(told: Row, run_dir: Path) -> Row:
 
 def came_to(row: Row) -> str:
     """What the first line of this row's config says after what the config is."""
-    names = WORDS[row["words"]]
+    words = WORDS[row["words"]]
     best = ""
     if "configurations" in row:
         best = f"best of {row['configurations']}, {row['seeds']} seeds each: "
@@ -211,7 +211,7 @@ def came_to(row: Row) -> str:
         among = [f"zero policy {number(row['zero_policy_return'])}"]
         if row["interval"] is not None and None not in row["interval"]:
             among.insert(0, " to ".join(map(number, row["interval"])))
-        said = best + names.result.format(number(row["return_mean"])) + f" ({', '.join(among)})"
+        said = best + words.result.format(number(row["return_mean"])) + f" ({', '.join(among)})"
     if row["test_diverged"]:
         said += f", {row['test_diverged']} of {row['test_episodes']} test episodes diverged"
     if row.get("status") == "target":
@@ -220,7 +220,7 @@ def came_to(row: Row) -> str:
     steps = f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count:,}"
     without, whole = (short(row[name]) for name in ("seconds", "seconds_with_compilation"))
     seconds = f"{without} s, {whole} s with compilation"
-    spent = f"{row['rounds']:,} {names.rounds} and {steps} {names.steps} in {seconds}"
+    spent = f"{row['rounds']:,} {words.rounds} and {steps} {words.steps} in {seconds}"
     return f"{said[0].upper()}{said[1:]} after {spent}, on {machine.place(row['machine'])}"
 
 

@@ -104,12 +104,12 @@ SETTINGS: dict[str, dict[str, Settings]] = {
 
 # What a search tries of each strategy: all combinations, in one program a network.
 GRIDS: dict[str, dict[str, list[float]]] = {
-    "cem": {"sigma": [0.1, 0.3, 1.0], "noise": [0.0, 0.001, 0.01]},
-    "cma_es": {"sigma": [0.03, 0.1, 0.3, 1.0]},
+    "cem": {"sigma": [0.1, 0.3, 1.0], "noise": [0.0, 0.001, 0.02]},
+    "cma_es": {"sigma": [0.03, 0.1, 0.5, 1.0]},
     "sep_cma_es": {"sigma": [0.03, 0.1, 0.3, 1.0]},
-    "openai_es": {"sigma": [0.05, 0.1, 0.2], "learning_rate": [0.02, 0.05, 0.1]},
-    "ars": {"sigma": [0.05, 0.1, 0.2], "learning_rate": [0.02, 0.05, 0.1]},
-    "pgpe": {"sigma": [0.05, 0.1, 0.2], "learning_rate": [0.04, 0.075, 0.15]},
+    "openai_es": {"sigma": [0.05, 0.1, 0.2, 0.5], "learning_rate": [0.02, 0.05, 0.1, 0.3]},
+    "ars": {"sigma": [0.05, 0.1, 0.3], "learning_rate": [0.02, 0.05, 0.1, 0.3]},
+    "pgpe": {"sigma": [0.05, 0.1, 0.2, 0.5], "learning_rate": [0.04, 0.075, 0.15, 0.3]},
 }
 NETWORKS: dict[str, tuple[int, ...] | None] = {"linear": None, "mlp4": (4,), "mlp16": (16, 16)}
 

@@ -117,7 +117,8 @@ over seeds with 95 % bootstrap intervals. A return at so many steps is that of t
 before them, of {TEST_EPISODES} episodes; the end, its distance and the probabilities are of
 {FINAL_EPISODES} more. Distance is in meters, forward. Steps are environment steps of training;
 seconds are a seed's share of the machine, with tests and without compilation, and compare on one
-machine alone. A strategy's seeds share a program; those of PPO run one after another.
+machine alone; compilation is that of the last start. A strategy's seeds share a program; those of
+PPO run one after another.
 
 Settings of evolution strategies are given, or were searched on these tasks: the last table of each
 says which, and what a search cost. They train on the return less the alive penalty a step that it
