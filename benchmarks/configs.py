@@ -300,7 +300,9 @@ def run(chosen: Sequence[str], output: Path) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault(PREALLOCATE, "false")
     backend = jax.default_backend()
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--configs", help="default: all, but for what needs a GPU where none is")
     parser.add_argument("--output", type=Path, default=RESULTS / f"configs-{backend}.json")
     parser.add_argument("--write-lines", action="store_true", help="and run nothing")

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from ppo_peer import VALUES, Peer
 from table_runs import keep_final, said_of, unfinished
-from table_settings import FINAL_EPISODES, FINAL_SEED, TASKS, WHOLE, WITHIN, positive, some_of
+from table_settings import FINAL_EPISODES, FINAL_SEED, TASKS, WHOLE, WITHIN, count, some_of
 
 from jaxes.core import TrainHParams
 from jaxes.devices import CPU_FLAGS, num_cores
@@ -138,10 +138,12 @@ def use_devices(n: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", type=some_of(VALUES), default=list(VALUES))
-    parser.add_argument("--steps", type=float, help="default: the task's")
-    parser.add_argument("--seeds", type=positive, default=5)
+    parser.add_argument("--steps", type=count, help="default: the task's")
+    parser.add_argument("--seeds", type=count, default=5)
     parser.add_argument("--runs", type=Path, default=Path("runs/table"))
     parser.add_argument("--cpu-devices", type=int)
     options = parser.parse_args()
@@ -150,7 +152,7 @@ def main() -> None:
     first = "inverted_pendulum"
     tasks = dict.fromkeys([first, *options.tasks])
     for task in tasks:
-        steps = TASKS[task].steps if options.steps is None else int(options.steps)
+        steps = options.steps or TASKS[task].steps
         folder = options.runs / task / "ppo"
         train(task, folder, steps, options.seeds)
         if task == first and not is_whole(folder, options.seeds):

@@ -29,7 +29,7 @@ STRATEGIES = ("cem", "cma_es", "openai_es")
 def train(strategy: str, seed: int, directory: str) -> dict:
     """One whole process of the command line; `process_seconds` is its wall-clock."""
     command = [sys.executable, "-m", "jaxes.cli", "train", str(CONFIG), "--json"]
-    command += ["--run-dir", f"{directory}/{strategy}-{seed}"]
+    command += ["--run-dir", f"{directory}/{strategy}-{seed}", "--cache-dir", "none"]
     command += ["--set", f"strategy.name={strategy}", "--set", f"training.seed={seed}"]
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -25,7 +25,6 @@ tests and without compilation.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -36,7 +35,7 @@ from table_films import filmed
 from table_rows import merged
 from table_runs import RefusedError, directories, row_of
 from table_search import search
-from table_settings import GRIDS, NETWORKS, SETTINGS, TASKS, positive, some_of
+from table_settings import GRIDS, NETWORKS, SETTINGS, TASKS, count, some_of
 from table_train import train
 
 import jaxes
@@ -47,14 +46,14 @@ OUTPUT = Path("benchmarks/results/table-cpu.json")
 
 def collect(options: argparse.Namespace) -> int:
     """Adds rows to the result; how many directories were refused."""
-    known = json.loads(options.output.read_text()) if options.output.exists() else {}
+    known = table_rows.read(options.output) if options.output.exists() else {}
     new, refused = {}, {}
     found = directories(options.runs)
     if not found:
         sys.exit(f"{options.runs}: holds no runs")
     for path in found:
         try:
-            new[str(path)] = row_of(path, options.seeds, options.steps and int(options.steps))
+            new[str(path)] = row_of(path, options.seeds, options.steps)
         except RefusedError as error:
             refused[str(path)] = str(error)
     before = {(row["task"], row["algorithm"]): row for row in known.get("rows", [])}
@@ -77,22 +76,23 @@ def collect(options: argparse.Namespace) -> int:
         about = {"machine": rows[0]["machine"]}  # of the first one; each has its own
         content = {"rows": rows, "searches": searches, "films": known.get("films", {})}
         table_rows.write(options.output, about | content)
-    print(f"{len(new) - len(left_out)} rows collected, {len(rows)} in {options.output}")
+    where = f"{len(rows)} in {options.output}" if rows else "nothing is written"
+    print(f"{len(new) - len(left_out)} rows collected, {where}")
     return len(refused)
 
 
 def film(options: argparse.Namespace) -> None:
     """Adds films to the result, each as it comes."""
     for task in TASKS:
-        rows = json.loads(options.output.read_text())["rows"]
+        rows = table_rows.read(options.output)["rows"]
         if (shown := filmed(task, rows, options.runs, options.films)) is not None:
-            result = json.loads(options.output.read_text())  # others may have added to it
+            result = table_rows.read(options.output)  # others may have added to it
             result["films"][task] = shown
             table_rows.write(options.output, result)
 
 
 def draw(options: argparse.Namespace) -> None:
-    text = table_text.drawn(json.loads(options.result.read_text()), str(options.result))
+    text = table_text.drawn(table_rows.read(options.result), str(options.result))
     if options.output is None:
         print(text, end="")
     else:
@@ -107,7 +107,7 @@ def for_each(options: argparse.Namespace) -> None:
             if name not in SETTINGS[task]:
                 print(f"{task} has no settings of {name}", flush=True)
                 continue
-            steps = TASKS[task].steps if options.steps is None else int(options.steps)
+            steps = options.steps or TASKS[task].steps
             folder = options.runs / task / name
             if options.command == "search":
                 search(task, name, folder, steps, options.seeds, options.networks)
@@ -116,10 +116,12 @@ def for_each(options: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for command, runs, seeds, steps in [
-        ("search", "runs/search", 2, 2e6),
+        ("search", "runs/search", 2, 2_000_000),
         ("train", "runs/table", 5, None),
     ]:
         one = commands.add_parser(command)
@@ -127,8 +129,8 @@ def parse() -> argparse.Namespace:
         one.add_argument(
             "--strategies", type=some_of(GRIDS), help="default: all that the task has settings of"
         )
-        one.add_argument("--steps", type=float, default=steps, help="default: the task's")
-        one.add_argument("--seeds", type=positive, default=seeds)
+        one.add_argument("--steps", type=count, default=steps, help="default: the task's")
+        one.add_argument("--seeds", type=count, default=seeds)
         one.add_argument("--runs", type=Path, default=Path(runs))
         one.add_argument("--cpu-devices", type=int)
         if command == "search":
@@ -136,8 +138,8 @@ def parse() -> argparse.Namespace:
     collects = commands.add_parser("collect")
     collects.add_argument("runs", type=Path)
     collects.add_argument("--searches", type=Path)
-    collects.add_argument("--steps", type=float, help="of all tasks; default: each task's")
-    collects.add_argument("--seeds", type=positive, default=5)
+    collects.add_argument("--steps", type=count, help="of all tasks; default: each task's")
+    collects.add_argument("--seeds", type=count, default=5)
     collects.add_argument("--output", type=Path, default=OUTPUT)
     films = commands.add_parser("film")
     films.add_argument("runs", type=Path)
@@ -151,10 +153,12 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    if options.command == "collect":
-        sys.exit(collect(options) > 0)
-    run = {"search": for_each, "train": for_each, "film": film, "draw": draw}
-    run[options.command](options)
+    run = {"search": for_each, "train": for_each, "film": film, "draw": draw, "collect": collect}
+    try:
+        refused = run[options.command](options)
+    except ValueError as error:  # which says what is wrong with a file or a run that is there
+        sys.exit(str(error))
+    sys.exit(1 if refused else 0)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from table_settings import TASKS
 
-from jaxes.files import write_whole
+from jaxes.files import read_json, write_whole
 
 Row = Mapping[str, Any]
 
@@ -52,6 +52,17 @@ def _unlike(row: Row, other: Row) -> str | None:
         return f"is of another protocol than {name}: {row['protocol']}, not {other['protocol']}"
     seeds, others = ([seed["seed"] for seed in each["seeds"]] for each in (row, other))
     return None if seeds == others else f"has {len(seeds)} seeds: {name} has {len(others)}"
+
+
+def read(result: Path) -> dict[str, Any]:
+    """A result of `write`.
+
+    Raises:
+      ValueError: there is none, or it is none.
+    """
+    if not result.exists():
+        raise ValueError(f"{result}: there is no such file")
+    return read_json(result, {"machine": dict, "rows": list, "searches": list, "films": dict})
 
 
 def write(output: Path, content: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ what it had come to at each mark, when it reached the threshold, and the test at
 directory is a sweep's, with one trial a seed; that of `ppo.py` has the same files.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,16 @@ from typing import Any
 
 import machine
 import numpy as np
-from table_settings import BACKEND, EPISODE_LENGTH, FINAL_EPISODES, MARKS, TASKS, TEST_EPISODES
+from commits import git
+from table_settings import (
+    BACKEND,
+    EPISODE_LENGTH,
+    FINAL_EPISODES,
+    MARKS,
+    STEPS_BETWEEN_TESTS,
+    TASKS,
+    TEST_EPISODES,
+)
 
 from jaxes.files import read_json, write_whole
 from jaxes.training.directory import trial_dir
@@ -23,7 +33,7 @@ from jaxes.training.tested import score_of
 
 FINAL = "final.json"
 MOST_POINTS = 60  # of a curve that is kept
-OVERSPENT = 1.1  # times its budget is what a seed may spend: it ends at a test
+OVERSPENT = 1.1  # times its budget is what a seed may spend, or a test later: it ends at a test
 VERSIONS = ("jaxes", "jax", "brax")
 TOLD = (  # of the test at the end
     "score",
@@ -36,7 +46,6 @@ TOLD = (  # of the test at the end
     "zero_policy_return",
 )
 MACHINE = ("processor", "cores", "device", "devices", "python", "jax")
-CHECKED = ("seed", "generation", "env_steps")  # against the run's own
 
 
 class RefusedError(ValueError):
@@ -59,8 +68,19 @@ def keep_final(directory: Path, steps: int, result: RunResult, compile_seconds: 
       compile_seconds: its share of what compiling took.
     """
     said = {"steps": steps, "compile_seconds": compile_seconds, "machine": machine.describe()}
-    said["result"] = finite(result.plain())
+    said |= _tie(directory) | {"commit": commit(), "result": finite(result.plain())}
     write_whole(directory / FINAL, json.dumps(said, indent=1) + "\n")
+
+
+def _tie(directory: Path) -> dict[str, str]:
+    """What a test at the end has in common with no other run, nor with this one if it goes on."""
+    rows = (directory / "metrics.jsonl").read_bytes()
+    return {"run": read_run(directory)["id"], "metrics": hashlib.sha256(rows).hexdigest()}
+
+
+def commit() -> str:
+    """That of this tree, with `-dirty` where it has been changed since."""
+    return git("describe", "--always", "--dirty", "--abbrev=12")
 
 
 def unfinished(trials: Sequence[Path], steps: int) -> list[int]:
@@ -136,7 +156,7 @@ def _seeds(path: Path, num_seeds: int, steps: int | None) -> list["Seed"]:
 def _row(seeds: Sequence["Seed"]) -> dict[str, Any]:
     first = seeds[0]
     for seed in seeds:
-        for name in ("config", "versions", "devices", "machine", "protocol"):
+        for name in ("config", "versions", "devices", "machine", "commit", "protocol"):
             if getattr(seed, name) != getattr(first, name):
                 raise RefusedError(f"{seed.path.name} has another {name} than {first.path.name}")
     return {
@@ -147,6 +167,7 @@ def _row(seeds: Sequence["Seed"]) -> dict[str, Any]:
         "versions": first.versions,
         "devices": first.devices,
         "machine": first.machine,
+        "commit": first.commit,
         "seconds": round(sum(seed.seconds[-1] for seed in seeds), 1),
         "compile_seconds": round(sum(seed.final["compile_seconds"] for seed in seeds), 1),
         "seeds": [seed.told() for seed in seeds],
@@ -174,9 +195,10 @@ class Seed:
         if not (path / FINAL).exists():
             raise RefusedError(f"is not finished: {path.name} has had no test at its end")
         fields = {"steps": int, "compile_seconds": float, "machine": dict, "result": dict}
-        self.final = read_json(path / FINAL, fields)
+        self.final = read_json(path / FINAL, fields | {"commit": str, "run": str, "metrics": str})
+        self.commit = self.final["commit"]
         self.machine = {name: self.final["machine"][name] for name in MACHINE}
-        self.result = {name: self.final["result"][name] for name in (*TOLD, *CHECKED)}
+        self.result = {name: self.final["result"][name] for name in (*TOLD, "generation")}
         self.task = self.config["environment"]["env_name"]
         self.algorithm = self.config["strategy"]["name"]
         self._check_protocol(TASKS[self.task].steps if steps is None else steps)
@@ -215,21 +237,20 @@ class Seed:
                 f"was cut or went on: {name} has {len(rows)} rows up to {had}, not {end}"
             )
         spent = sum(row["rollout/env_steps"] for row in rows)
-        tested = self.result["seed"], self.result["env_steps"]
-        if tested != (self.number, round(spent)):
+        if any(self.final[field] != value for field, value in _tie(self.path).items()):
             raise RefusedError(
-                f"is damaged: the test at the end of {name} is of seed {tested[0]} after "
-                f"{tested[1]:,} steps, not of {self.number} after {spent:,.0f}"
+                f"is damaged: the test at the end of {name} is of other rows or runs"
             )
         if spent < self.protocol["steps"]:
             raise RefusedError(
                 f"has not spent its budget: {name} has {spent:,.0f} of "
                 f"{self.protocol['steps']:,} steps"
             )
-        if spent > OVERSPENT * self.protocol["steps"]:
+        over = max((OVERSPENT - 1) * self.protocol["steps"], STEPS_BETWEEN_TESTS)
+        if spent > self.protocol["steps"] + over:
             raise RefusedError(
-                f"is of another protocol: {name} has {spent:,.0f} steps, over {OVERSPENT} times "
-                f"its budget of {self.protocol['steps']:,}"
+                f"is of another protocol: {name} has {spent:,.0f} steps, over its budget of "
+                f"{self.protocol['steps']:,} by more than {over:,.0f}"
             )
         if "test/return_mean" not in rows[-1]:
             raise RefusedError(f"was cut: {name} was not tested where it ended")

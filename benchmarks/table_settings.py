@@ -76,15 +76,15 @@ ON_LEGS = {
 SETTINGS: dict[str, dict[str, Settings]] = {
     "inverted_pendulum": {
         "cem": of(64, sigma=1.0, noise=0.02),
-        "cma_es": of(16, sigma=0.5),
-        "openai_es": of(64, sigma=0.5, learning_rate=0.3, weight_decay=0.0),
-        "ars": of(32, sigma=0.1, learning_rate=0.1),
-        "pgpe": of(64, sigma=0.5, learning_rate=0.15),
+        "cma_es": of(16, sigma=0.1),
+        "openai_es": of(64, sigma=0.1, learning_rate=0.1, weight_decay=0.0),
+        "ars": of(32, sigma=0.05, learning_rate=0.3),
+        "pgpe": of(64, sigma=0.5, learning_rate=0.04),
     },
     "inverted_double_pendulum": {
         "cem": of(64, (4,), sigma=1.0, noise=0.02),
-        "cma_es": of(64, (4,), sigma=1.0),
-        "openai_es": of(64, (4,), sigma=0.5, learning_rate=0.3, weight_decay=0.0),
+        "cma_es": of(64, (4,), sigma=0.03),
+        "openai_es": of(64, (4,), sigma=0.1, learning_rate=0.05, weight_decay=0.0),
         "ars": of(64, (4,), sigma=0.3, learning_rate=0.3),
         "pgpe": of(64, (4,), sigma=0.5, learning_rate=0.15),
     },
@@ -98,7 +98,7 @@ SETTINGS: dict[str, dict[str, Settings]] = {
     "hopper": ON_LEGS
     | {"openai_es": of(128, (32, 32), sigma=0.05, learning_rate=0.02, weight_decay=0.0)},
     "walker2d": ON_LEGS,
-    "halfcheetah": ON_LEGS,
+    "halfcheetah": ON_LEGS | {"ars": of(32, sigma=0.1, learning_rate=0.1)},
     "ant": ON_LEGS,
 }
 
@@ -148,7 +148,12 @@ def some_of(allowed: Collection[str]) -> Callable[[str], list[str]]:
     return read
 
 
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return int(text)
+def count(text: str) -> int:
+    """A type of arguments: a number of steps or seeds, also as 2e6."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if number < 1 or number % 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got {text}")
+    return int(number)

@@ -7,6 +7,7 @@ apart.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import mean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from machine import place
 from table_rows import Row, best_of, returns_of
 from table_search import found_by
 from table_settings import (
+    EPISODE_LENGTH,
     FINAL_EPISODES,
     MARKS,
     SETTINGS,
@@ -27,6 +29,7 @@ from table_settings import (
 from jaxes.statistics import probability_of_improvement, with_interval
 
 NOT_RUN, NOTHING = "not run", "-"
+FEWEST = 3  # seeds, of which one is said to be ahead of another
 
 
 class Interval(NamedTuple):
@@ -115,10 +118,10 @@ def _heading(source: str) -> str:
     return f"""Drawn by `benchmarks/table.py draw` from `{source}`. Numbers are interquartile means
 over seeds with 95 % bootstrap intervals. A return at so many steps is that of the last test at or
 before them, of {TEST_EPISODES} episodes; the end, its distance and the probabilities are of
-{FINAL_EPISODES} more. Distance is in meters, forward. Steps are environment steps of training;
-seconds are a seed's share of the machine, with tests and without compilation, and compare on one
-machine alone; compilation is that of the last start. A strategy's seeds share a program; those of
-PPO run one after another.
+{FINAL_EPISODES} more. Distance is in meters, forward; length are the steps of an episode, of
+{EPISODE_LENGTH:,}. Steps are environment steps of training; seconds are a seed's share of the
+machine, with tests and without compilation, and compare on one machine alone; compilation is that
+of the last start. A strategy's seeds share a program; those of PPO run one after another.
 
 Settings of evolution strategies are given, or were searched on these tasks: the last table of each
 says which, and what a search cost. They train on the return less the alive penalty a step that it
@@ -135,19 +138,21 @@ of 1 says that each run of the one ended above each of the other.
 def returns_table(task: str, rows: Mapping[str, Row], is_whole: bool) -> str:
     """A line an algorithm, and one of the zero policy; whether PPO is whole is remarked."""
     threshold = f"{TASKS[task].threshold:,}"
-    head = ["algorithm", *(f"{mark // 10**6} M" for mark in MARKS), "end", "distance"]
-    head += [f"steps to {threshold}", "seconds", "seeds", "remarks"]
+    head = ["algorithm", *(f"{mark // 10**6} M" for mark in MARKS), "end", "distance", "length"]
+    head += [f"M steps to {threshold}", f"seconds to {threshold}", "seconds", "seeds", "remarks"]
     zero = zero_policy(rows.values())
     stood = str(zero) if rows else NOT_RUN
-    lines = [["zero policy", *[NOTHING] * len(MARKS), stood, *[NOTHING] * 5]]
+    lines = [["zero policy", *[NOTHING] * len(MARKS), stood, *[NOTHING] * 7]]
     for name in dict.fromkeys(("ppo", *SETTINGS[task], *rows)):
         if name not in rows:
             lines.append([name, *[NOT_RUN] * (len(head) - 2), ""])
             continue
         row = rows[name]
         lines.append([name, *(_at(row, mark) for mark in MARKS), str(end(row)), str(distance(row))])
+        lines[-1].append(number(mean(seed["final"]["episode_length"] for seed in row["seeds"])))
         reached = [seed["reached"] for seed in row["seeds"]]
-        lines[-1] += [_reached(reached, unit) for unit in ("steps", "seconds")]
+        lines[-1] += [_reached(reached, *unit) for unit in (("steps", 1e6), ("seconds", 1))]
+        lines[-1].append(number(mean(seed["seconds"] for seed in row["seeds"])))
         said = remarks(row, zero) + ["not shown to be whole"] * (name == "ppo" and not is_whole)
         lines[-1] += [str(len(row["seeds"])), "; ".join(said)]
     return table(head, lines)
@@ -173,9 +178,12 @@ def zero_policy(rows: Iterable[Row]) -> Interval:
 
 
 def remarks(row: Row, zero: Interval) -> list[str]:
-    """That a policy stands still or goes back, is no better than the zero policy, or that seeds
-    diverged."""
+    """That a policy stands still or goes back, is no better than the zero policy, had not the
+    budget of its task, or that seeds diverged."""
     found, finals = [], [seed["final"] for seed in row["seeds"]]
+    steps = row["protocol"]["steps"]
+    if steps != TASKS[row["task"]].steps:
+        found.append(f"a budget of {steps / 1e6:g} M steps")
     if diverged := num_diverged(row):
         found.append(f"{diverged} diverged, so that there is no interval")
     elif not end(row).is_above(zero):
@@ -205,9 +213,9 @@ def _at(row: Row, mark: int) -> str:
     return found if None in distances else f"{found}, {Interval.of(distances).middle:.1f} m"
 
 
-def _reached(seeds: Sequence[Mapping[str, float] | None], unit: str) -> str:
+def _reached(seeds: Sequence[Mapping[str, float] | None], what: str, unit: float) -> str:
     """Of all seeds; or how many of them there are."""
-    known = [seed[unit] for seed in seeds if seed is not None]
+    known = [seed[what] / unit for seed in seeds if seed is not None]
     return str(Interval.of(known)) if len(known) == len(seeds) else f"{len(known)} of {len(seeds)}"
 
 
@@ -229,6 +237,8 @@ def _better(rows: Mapping[str, Row], name: str, other: str) -> str:
 
 def verdict(rows: Mapping[str, Row]) -> str:
     """Who is ahead of whom, where intervals are apart; what has none is not compared."""
+    if any(len(row["seeds"]) < FEWEST for row in rows.values()):
+        return f"Of fewer than {FEWEST} seeds nothing is said to be ahead.\n"
     ends = {name: end(row) for name, row in rows.items() if not num_diverged(row)}
     if len(ends) < 2:
         return ""
@@ -251,7 +261,7 @@ def settings_table(rows: Mapping[str, Row], searches: Sequence[Row]) -> str:
         "population",
         "settings",
         "found by",
-        "seconds, compilation",
+        "seconds of all, compilation",
         "on",
     ]
     lines = []
@@ -261,6 +271,7 @@ def settings_table(rows: Mapping[str, Row], searches: Sequence[Row]) -> str:
         numbers = settings["numbers"] | {"alive_penalty": settings["problem"].get("alive_penalty")}
         told = {x: y for x, y in numbers.items() if type(y) in (int, float) and x != "chunk_size"}
         policy, hidden = settings["policy"], settings["policy"].get("hidden")
+        about = row["versions"] | {"commit": row["commit"]}
         lines.append(
             [
                 name,
@@ -269,9 +280,7 @@ def settings_table(rows: Mapping[str, Row], searches: Sequence[Row]) -> str:
                 ", ".join(f"{x} {y:g}" for x, y in told.items()),
                 settings["numbers"].get("source") or found_by(settings, mine),
                 f"{row['seconds']:,.0f}, {row['compile_seconds']:,.0f}",
-                ", ".join(
-                    [place(row["machine"]), *(f"{x} {y}" for x, y in row["versions"].items())]
-                ),
+                ", ".join([place(row["machine"]), *(f"{x} {y}" for x, y in about.items())]),
             ]
         )
     return table(head, lines)

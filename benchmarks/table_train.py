@@ -68,6 +68,7 @@ def sweep(
     seed: int = 0,
 ) -> jaxes.SweepResult:
     """Trains until each trial has spent its budget; goes on with what is there."""
+    print(f"{run_dir}: tracing and compiling", flush=True)
     jobs = strategy.population_size * problem.episodes.num_episodes
     test_every = max(1, STEPS_BETWEEN_TESTS // (jobs * problem.episodes.episode_length))
     return jaxes.sweep(

@@ -98,6 +98,8 @@ def main() -> None:
     found = run(options.page, options.output or options.page.parent)
     seconds = time.monotonic() - started
     print(f"{options.page}: {len(found.blocks)} blocks in {seconds:.1f} s", file=sys.stderr)
+    for name in found.pictures:
+        print(f"drawn: {(options.output or options.page.parent) / name}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -115,9 +115,11 @@ def say_ready(console: Console) -> None:
 def say_result(result: RunResult, console: Console, unit: str = "generation") -> None:
     count = result.num_test_episodes - result.num_test_diverged
     diverged = f"; {result.num_test_diverged} more DIVERGED" if result.num_test_diverged else ""
+    half = result.return_ci95
+    interval = f" ± {format_number(half)} (95 %)" if math.isfinite(half) else ""
     say(
         console,
-        f"return {format_number(result.return_mean)} ± {format_number(result.return_std)} over "
+        f"return {format_number(result.return_mean)}{interval} over "
         f"{count} fresh episodes{diverged} (zero policy: "
         f"{format_number(result.zero_policy_return)}), at {unit} {result.generation}",
     )

@@ -23,7 +23,10 @@ import table_train
 import jaxes
 from jaxes.sweeps.table import COLUMNS, write_tables
 from jaxes.training.identity import describe, note_end
+from jaxes.training.metrics import finite
 
+ROOT = Path(__file__).parents[2]
+ROWS = table_rows.read(ROOT / "benchmarks" / "results" / "table-cpu.json")["rows"]
 STEPS, EVERY = 20_000_000, 1_000_000  # a budget, and steps of a generation, each of them tested
 MACHINE = {"processor": "a processor", "cores": 2, "device": "cpu", "devices": 2}
 MACHINE |= {"python": "3.11.7", "jax": "0.10.2"}
@@ -34,7 +37,6 @@ RESULT = {
     "return_ci95": 1.0,
     "episode_length": 1000.0,
     "zero_policy_return": 100.0,
-    "env_steps": STEPS,
 }
 
 
@@ -67,9 +69,15 @@ def write_seed(path, seed, value, task="hopper", algorithm="cem", distance=10.0)
     (path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
     end = value * STEPS // EVERY
     result = RESULT | {"score": end, "return_mean": end, "measures": {"distance": distance}}
-    result["seed"] = seed
     final = {"steps": STEPS, "compile_seconds": 2.0, "machine": MACHINE, "result": result}
-    (path / "final.json").write_text(json.dumps(final))
+    (path / "final.json").write_text(json.dumps(final | {"commit": "abc"}))
+    tie(path)
+
+
+def tie(path):
+    """Says that the test at the end is of these rows."""
+    content = json.loads((path / "final.json").read_text()) | table_runs._tie(path)
+    (path / "final.json").write_text(json.dumps(content))
 
 
 def write_runs(path, values=(100, 110, 130), first=0, **more):
@@ -181,8 +189,14 @@ BROKEN = {
         path, "strategy", "population_size", 32, seeds=[2]
     ),
     "is damaged": lambda path: change(path / "0001" / "run.json", "identity", "seed", to=7),
-    "the test at the end of 0000 is of seed 2 after 20,000,000 steps, not of 0": lambda path: (
-        shutil.copy(path / "0002" / "final.json", path / "0000")
+    "the test at the end of 0000 is of other rows": lambda path: shutil.copy(
+        path / "0002" / "final.json", path / "0000"
+    ),
+    "the test at the end of 0001 is of other rows": lambda path: shutil.copy(
+        path / "0002" / "metrics.jsonl", path / "0001"
+    ),
+    "0001 has another commit than 0000": lambda path: change(
+        path / "0001" / "final.json", "commit", to="abd"
     ),
     "0001 has another machine than 0000": lambda path: change(
         path / "0001" / "final.json", "machine", "processor", to="another"
@@ -202,6 +216,7 @@ def reconfigure(path, section, field, value, seeds=range(3)):
         config[section][field] = value
         run.unlink()
         describe(run.parent, {"seed": i, "config": config}, config)
+        tie(run.parent)
 
 
 def begin(path):
@@ -221,7 +236,7 @@ def shorten(path):
     *rows, last = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
     last = last.replace(f'"rollout/env_steps": {EVERY}', '"rollout/env_steps": 1')
     (path / "metrics.jsonl").write_text("".join([*rows, last]))
-    change(path / "final.json", "result", "env_steps", to=STEPS - EVERY + 1)
+    tie(path)
 
 
 def overspend(path):
@@ -229,7 +244,7 @@ def overspend(path):
     *rows, last = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
     last = last.replace(f'"rollout/env_steps": {EVERY}', f'"rollout/env_steps": {4 * EVERY}')
     (path / "metrics.jsonl").write_text("".join([*rows, last]))
-    change(path / "final.json", "result", "env_steps", to=STEPS + 3 * EVERY)
+    tie(path)
 
 
 def spoil(path):
@@ -335,7 +350,8 @@ def test_where_nothing_is_collected_nothing_is_written(monkeypatch, tmp_path):
         (["train", "--tasks", "hoper"], "no hoper; there are inverted_pendulum"),
         (["train", "--strategies", "cem,aars"], "no aars; there are cem, cma_es"),
         (["search", "--networks", "mlp"], "no mlp; there are linear"),
-        (["collect", "runs", "--seeds", "0"], "must be at least 1, got 0"),
+        (["collect", "runs", "--seeds", "0"], "must be a whole number, at least 1, got 0"),
+        (["train", "--steps", "-5"], "must be a whole number, at least 1, got -5"),
     ],
 )
 def test_names_that_there_are_not_are_refused_first(monkeypatch, capsys, arguments, why):
@@ -363,9 +379,14 @@ def test_the_table_marks_who_stands_still_and_what_was_not_run(tmp_path, collect
     assert "not above the zero policy" in lines["cem"]
     assert "3 of 3 do not move on" in lines["ars"]
     assert "zero policy" not in lines["ars"]
-    assert lines["openai_es"].rstrip().endswith("| 3 |  |")
+    # Steps of an episode; of seeds to the threshold and to the end
+    assert (
+        lines["openai_es"]
+        .rstrip()
+        .endswith("| 1,000 | 7.67 (7.00 to 8.00) | 76.7 (70.0 to 80.0) | 200 | 3 |  |")
+    )
     assert lines["zero policy"].split(" | ")[5] == "100 (100 to 100)"
-    assert lines["pgpe"].count("not run") == 9
+    assert lines["pgpe"].count("not run") == 11
     assert "213 (200 to 230), 0.5 m" in lines["openai_es"]  # at 1 M, of three seeds all count
     assert "0 of 3" in lines["cem"]
     _, _, ant = text.partition("## ant\n")
@@ -410,6 +431,31 @@ def test_nobody_is_said_to_be_ahead_where_intervals_overlap(tmp_path, collected)
     text, lines = drawn(tmp_path, collected, best)
     assert "At the end snes is ahead of ars, cem, openai_es." in text
     assert "| 3 |  |" in lines["snes"]  # of which the table has no settings
+
+
+def test_nothing_is_ahead_where_there_are_two_seeds(tmp_path, collected):
+    for name, values in (("cem", (100, 110)), ("ars", (10, 20))):
+        write_runs(tmp_path / "runs" / name, algorithm=name, values=values)
+    _, rows = collected("--seeds", "2")
+    text = table_text.drawn({"rows": rows, "searches": []}, "table.json")
+    assert "Of fewer than 3 seeds nothing is said to be ahead." in text
+    assert "is ahead of" not in text
+
+
+def test_another_budget_than_the_tasks_is_remarked(tmp_path, collected):
+    write_runs(tmp_path / "runs" / "cem", task="halfcheetah")
+    _, rows = collected("--steps", f"{STEPS}")
+    text = table_text.drawn({"rows": rows, "searches": []}, "table.json")
+    assert "| 3 | a budget of 20 M steps |" in text
+
+
+def test_what_is_no_result_is_refused_in_a_line(monkeypatch, tmp_path):
+    path = tmp_path / "table.json"
+    assert command(monkeypatch, "draw", path) == f"{path}: there is no such file"
+    path.write_text("{}")
+    assert "table.json is damaged: ValueError: its machine is None" in command(
+        monkeypatch, "draw", path
+    )
 
 
 def test_a_seed_that_diverged_on_the_way_is_told_at_the_mark(tmp_path, collected):
@@ -462,7 +508,15 @@ def write_search(path, first=1000):
         trial = path / "trials" / f"{i:04d}"
         write_seed(trial, seed, 100 * (i + 1))
         told = json.loads((trial / "final.json").read_text())["result"]
-        about = {"trial": i, "seconds": 10.0, "num_diverged": 0, "status": "done", **values}
+        about = {
+            "trial": i,
+            "seed": seed,
+            "env_steps": STEPS,
+            "seconds": 10.0,
+            "num_diverged": 0,
+            "status": "done",
+            **values,
+        }
         results.append({name: told.get(name, 0) for name in COLUMNS} | about)
     write_tables(path, results)
     return path
@@ -539,19 +593,23 @@ def test_settings_are_of_strategies_that_there_are():
             assert set(table_settings.GRIDS[name]) <= strategy.hparams._asdict().keys()
 
 
+def test_what_pages_cite_is_of_the_seeds():
+    for row in ROWS:
+        assert row["end"] == [finite(value) for value in table_text.end(row)]
+        assert row["zero"] == finite(table_text.zero_policy([row]).middle)
+
+
 def test_the_words_of_the_readme_are_those_of_the_rows():
-    root = Path(__file__).parents[2]
-    rows = json.loads((root / "benchmarks" / "results" / "table-cpu.json").read_text())["rows"]
     told = re.findall(
         r"^\| (\w+) \| `(\w+)`, (\w+)(?: \((.*?)\))? \| (\d+) M \|.*table-cpu\.json; "
         r"rows\[\?task=='(\w+)'&&algorithm=='(\w+)'\]",
-        (root / "README.md").read_text(),
+        (ROOT / "README.md").read_text(),
         re.MULTILINE,
     )
     assert told
     for task, algorithm, policy, hidden, steps, *cited in told:
         assert cited == [task, algorithm]
-        (row,) = [each for each in rows if (each["task"], each["algorithm"]) == (task, algorithm)]
+        (row,) = [each for each in ROWS if (each["task"], each["algorithm"]) == (task, algorithm)]
         said = row["settings"]["policy"]
         assert (policy, hidden) == (said["name"], ", ".join(map(str, said.get("hidden") or [])))
         assert int(steps) * 10**6 == row["protocol"]["steps"]

@@ -266,8 +266,15 @@ def test_a_cache_that_cannot_be_written_is_done_without(where, capsys, workplace
 def test_an_ascii_terminal_spells_out(workplace):
     """Of a run that has trained to its end, `±` ended the program."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
+    (workplace / "swing.yaml").write_text(
+        "environment: {name: pendulum}\n"
+        "problem: {episode_length: 10, num_test_episodes: 4}\n"
+        "policy: {name: linear}\n"
+        "strategy: {name: openai_es, population_size: 4}\n"
+        "training: {num_generations: 2}\n"
+    )
     for arguments, said in (
-        (["train", "sphere.yaml", "--run-dir", "out"], " +- "),
+        (["train", "swing.yaml", "--run-dir", "out"], " +- "),
         (["list"], "sigma"),
     ):
         command = [sys.executable, "-m", "jaxes.cli", *arguments]

@@ -119,11 +119,14 @@ def test_the_command(folder, capsys):
         return end.value.code, capsys.readouterr().out
 
     code, said = run("--check")
-    assert (code, said) == (1, "docs/guide.md:1: 5 is -1,183 in a-cpu.json; mean; ,.0f\n")
+    assert (code, said) == (
+        1,
+        "docs/guide.md:1: 5 is -1,183 in a-cpu.json; mean; ,.0f\nfigures looked at: 1\n",
+    )
     assert guide.read_text() == text
     assert run()[0] == 0
     assert guide.read_text() == "It is -1,183<!-- a-cpu.json; mean; ,.0f -->.\n"
-    assert run("--check") == (0, "")
+    assert run("--check") == (0, "figures looked at: 1\n")
     guide.write_text(text.replace("mean", "median"))
     assert run()[0] == 1
     assert (folder / "docs" / "decisions.md").read_text() == text
