@@ -28,7 +28,7 @@ from jaxes.devices import CPU_FLAGS, num_cores
 from jaxes.training.batch import keys_of
 from jaxes.training.directory import locked, trial_dir
 from jaxes.training.evaluate import outcome
-from jaxes.training.identity import check_identity, describe, note_end
+from jaxes.training.identity import check_identity, describe, note_end, read_run
 from jaxes.training.metrics import read_rows
 from jaxes.training.run import Run, Trial
 from jaxes.training.tested import row_of, score_of
@@ -102,11 +102,14 @@ def train_seed(peer: Peer, directory: Path, index: int, seed: int, steps: int) -
 def train(task: str, folder: Path, steps: int, seeds: int) -> None:
     """All seeds of a task that are not finished."""
     trials = [trial_dir(folder, i) for i in range(seeds)]
-    left = unfinished(trials, steps)
     identity = {"sweep": [[i, {}] for i in range(seeds)]}
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "lock", folder):
+        left = unfinished(trials, steps)
         check_identity(folder, identity)
+        if not left and read_run(folder)["reason"] == "done":
+            print(f"{folder}: finished already")
+            return
         describe(folder, identity, None)
         peer = Peer(task) if left else None
         for i in left:

@@ -1,10 +1,10 @@
 """brax's PPO, and its policy as one of ours.
 
 Its values are those with which brax's notebook trains (notebooks/training.ipynb); for hopper and
-walker2d, where the notebook has SAC, those of ant with half of the environments. Networks are
-brax's own: observations normalized, a policy of four layers of 32 whose actions end in tanh, a
-value network of five layers of 256. What is tested is the deterministic policy, by our tests, as
-those of the table are.
+walker2d, where the notebook has SAC, those of ant with half of the environments and half the batch.
+Networks are brax's own: observations normalized, a policy of four layers of 32 whose actions end in
+tanh, a value network of five layers of 256. What is tested is the deterministic policy, by our
+tests, as those of the table are.
 
 brax 0.14.2 calls `jax.device_put_replicated`, which jax has no longer: it is put back here.
 """
@@ -72,7 +72,7 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "ant": OFTEN | {"num_envs": 4096, "batch_size": 2048},
 }
-OF_ANT = "brax's notebook, of ant with half the environments"
+OF_ANT = "brax's notebook, of ant with half the environments and half the batch"
 SOURCE = {"hopper": OF_ANT, "walker2d": OF_ANT}
 
 

@@ -78,7 +78,7 @@ def main() -> None:
                 rows.append(row := train(strategy, seed, directory))
                 print(
                     f"{strategy:10s} seed {seed}  return {row['return_mean']:8.1f} "
-                    f"± {row['return_std']:6.1f} (zero policy {row['zero_policy_return']:6.1f})  "
+                    f"± {row['return_ci95']:6.1f} (zero policy {row['zero_policy_return']:6.1f})  "
                     f"generations {row['generation']:4d}  steps {row['env_steps']:10,d}  "
                     f"seconds {row['process_seconds']:6.1f} "
                     f"(compilation {row['compile_seconds']:5.1f})",

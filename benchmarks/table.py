@@ -153,10 +153,12 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    run = {"search": for_each, "train": for_each, "film": film, "draw": draw, "collect": collect}
+    if options.command in ("search", "train"):
+        for_each(options)
+        return
     try:
-        refused = run[options.command](options)
-    except ValueError as error:  # which says what is wrong with a file or a run that is there
+        refused = {"collect": collect, "film": film, "draw": draw}[options.command](options)
+    except ValueError as error:  # which says what is wrong with a file
         sys.exit(str(error))
     sys.exit(1 if refused else 0)
 

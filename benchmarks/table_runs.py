@@ -79,7 +79,7 @@ def _tie(directory: Path) -> dict[str, str]:
 
 
 def commit() -> str:
-    """That of this tree, with `-dirty` where it has been changed since."""
+    """That of the tree that makes the test at the end, `-dirty` where it has been changed since."""
     return git("describe", "--always", "--dirty", "--abbrev=12")
 
 
@@ -174,6 +174,12 @@ def _row(seeds: Sequence["Seed"]) -> dict[str, Any]:
     }
 
 
+def problem_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What the problem has beside the protocol."""
+    told = ("episode_length", "num_test_episodes")
+    return {name: x for name, x in config["problem"].items() if name not in told and x is not None}
+
+
 class Seed:
     """One run, read from its directory.
 
@@ -258,11 +264,10 @@ class Seed:
     @property
     def settings(self) -> dict[str, Any]:
         """What the config says beside the protocol."""
-        given, strategy = self.config["problem"], self.config["strategy"]
-        told = ("episode_length", "num_test_episodes")
+        strategy = self.config["strategy"]
         return {
             "policy": self.config["policy"],
-            "problem": {name: x for name, x in given.items() if name not in told and x is not None},
+            "problem": problem_settings(self.config),
             "population_size": strategy.get("population_size"),
             "numbers": strategy[self.algorithm],
         }

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from table_runs import directories
+from table_runs import directories, problem_settings
 from table_settings import GRIDS, NETWORKS, SEARCH_SEED, SETTINGS, TASKS, problem_of, strategy_of
 from table_train import check_settings, sweep
 
@@ -25,7 +25,10 @@ def search(
         problem = problem_of(task, settings.policy, alive_penalty=TASKS[task].alive_penalty)
         strategy = strategy_of(name, settings)
         if is_finished(folder / network):
-            check_settings(folder / network, problem, strategy, GRIDS[name])
+            check_settings(folder / network, problem, strategy, seeds, GRIDS[name])
+            spent = min(row["env_steps"] for row in read_sweep(folder / network).rows)
+            if spent < steps:
+                raise SystemExit(f"{folder / network} has {spent:,} steps: choose another --runs")
             continue
         sweep(
             folder / network,
@@ -67,13 +70,18 @@ def cost_of(path: Path) -> Row:
     seeds = sorted({run["seed"] for run in found.rows})
     if seeds[0] < SEARCH_SEED:
         raise ValueError(f"has seeds of the table: {seeds}")
+    numbers = config["strategy"][config["strategy"]["name"]]
     return {
-        "path": str(path),
+        "id": read_run(path)["id"],
         "task": config["environment"]["env_name"],
         "algorithm": config["strategy"]["name"],
-        "policy": config["policy"],
-        "population_size": config["strategy"]["population_size"],
-        "configurations": [values for values, _ in found.configurations()],
+        "network": path.name,
+        "settings": {
+            "policy": config["policy"],
+            "problem": problem_settings(config),
+            "population_size": config["strategy"]["population_size"],
+        },
+        "tried": [numbers | values for values, _ in found.configurations()],
         "seeds": seeds,
         "env_steps": int(sum(run["env_steps"] for run in found.rows)),
         "seconds": round(sum(run["seconds"] for run in found.rows), 1),
@@ -82,16 +90,17 @@ def cost_of(path: Path) -> Row:
 
 
 def collected(root: Path, known: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:
-    """All searches, each in place of an earlier one of the same directory; and why directories are
-    left out."""
-    found = {row["path"]: row for row in known}
+    """All searches, each of them once; and why directories are left out."""
+    found = {row["id"]: row for row in known}
     refused: dict[str, str] = {}
     for path in directories(root):
         try:
-            found[str(path)] = cost_of(path)
+            row = cost_of(path)
+            found[row["id"]] = row
         except (ValueError, LookupError, TypeError) as error:
             refused[str(path)] = str(error)
-    return sorted(found.values(), key=lambda row: row["path"]), refused
+    by_name = lambda row: (row["task"], row["algorithm"], row["network"], row["id"])  # noqa: E731
+    return sorted(found.values(), key=by_name), refused
 
 
 def found_by(settings: Mapping[str, Any], searches: Sequence[Row]) -> str:
@@ -99,13 +108,12 @@ def found_by(settings: Mapping[str, Any], searches: Sequence[Row]) -> str:
     those that were tried; else that they are given."""
     if not any(map(partial(_tried, settings), searches)):
         return "given"
-    tried = sum(len(row["configurations"]) for row in searches)
+    tried = sum(len(row["tried"]) for row in searches)
     seeds = {seed for row in searches for seed in row["seeds"]}
     steps, seconds = (sum(row[name] for row in searches) for name in ("env_steps", "seconds"))
     return f"{tried} settings x {len(seeds)} seeds, {steps / 1e6:,.1f} M steps, {seconds:,.0f} s"
 
 
 def _tried(settings: Mapping[str, Any], search: Row) -> bool:
-    of_both = all(settings[name] == search[name] for name in ("policy", "population_size"))
-    numbers = settings["numbers"]
-    return of_both and any(numbers == numbers | tried for tried in search["configurations"])
+    numbers = {"numbers": settings["numbers"]}
+    return settings == search["settings"] | numbers and settings["numbers"] in search["tried"]

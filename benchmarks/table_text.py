@@ -90,12 +90,13 @@ def ppo_within(rows: Iterable[Row]) -> float:
     it is whole; -inf where it was not run."""
     found = [row for row in rows if (row["task"], row["algorithm"]) == ("inverted_pendulum", "ppo")]
     curves = [seed["curve"] for row in found for seed in row["seeds"]]
-    return float(np.mean([return_within(**curve) for curve in curves])) if curves else -math.inf
+    return float(np.mean([return_within(curve) for curve in curves])) if curves else -math.inf
 
 
-def return_within(steps: Sequence[int], **curve: Sequence[float | None]) -> float:
+def return_within(curve: Mapping[str, list]) -> float:
     """That of a curve's last test within so many steps; -inf if it diverged, or there is none."""
-    tests = [value for at, value in zip(steps, curve["return"], strict=True) if at <= WITHIN]
+    points = zip(curve["steps"], curve["return"], strict=True)
+    tests = [value for steps, value in points if steps <= WITHIN]
     return -math.inf if not tests or tests[-1] is None else tests[-1]
 
 
@@ -118,17 +119,18 @@ def _heading(source: str) -> str:
     return f"""Drawn by `benchmarks/table.py draw` from `{source}`. Numbers are interquartile means
 over seeds with 95 % bootstrap intervals. A return at so many steps is that of the last test at or
 before them, of {TEST_EPISODES} episodes; the end, its distance and the probabilities are of
-{FINAL_EPISODES} more. Distance is in meters, forward; length are the steps of an episode, of
-{EPISODE_LENGTH:,}. Steps are environment steps of training; seconds are a seed's share of the
-machine, with tests and without compilation, and compare on one machine alone; compilation is that
-of the last start. A strategy's seeds share a program; those of PPO run one after another.
+{FINAL_EPISODES} more. Distance is in meters, forward; length is the mean number of steps of an
+episode, of at most {EPISODE_LENGTH:,}. Steps are environment steps of training; seconds, a plain
+mean too, are a seed's share of the machine, with tests and without compilation, and compare on one
+machine alone; compilation is that of the last start. A strategy's seeds share a program; those of
+PPO run one after another.
 
 Settings of evolution strategies are given, or were searched on these tasks: the last table of each
 says which, and what a search cost. They train on the return less the alive penalty a step that it
 names. PPO trains on the plain return, with the settings of Brax's notebook, made for 2 M steps on
 inverted_pendulum, 20 M on inverted_double_pendulum and 50 M on others; of hopper and walker2d it
-has none: they have those of ant with half the environments. Its network is Brax's, four layers of
-32.
+has none: they have those of ant with half the environments and half the batch. Its network is
+Brax's, four layers of 32.
 
 Bootstrap intervals of five seeds never leave the range of the runs, and are narrow: a probability
 of 1 says that each run of the one ended above each of the other.
@@ -149,13 +151,19 @@ def returns_table(task: str, rows: Mapping[str, Row], is_whole: bool) -> str:
             continue
         row = rows[name]
         lines.append([name, *(_at(row, mark) for mark in MARKS), str(end(row)), str(distance(row))])
-        lines[-1].append(number(mean(seed["final"]["episode_length"] for seed in row["seeds"])))
+        lines[-1].append(mean_of(seed["final"]["episode_length"] for seed in row["seeds"]))
         reached = [seed["reached"] for seed in row["seeds"]]
         lines[-1] += [_reached(reached, *unit) for unit in (("steps", 1e6), ("seconds", 1))]
-        lines[-1].append(number(mean(seed["seconds"] for seed in row["seeds"])))
+        lines[-1].append(mean_of(seed["seconds"] for seed in row["seeds"]))
         said = remarks(row, zero) + ["not shown to be whole"] * (name == "ppo" and not is_whole)
         lines[-1] += [str(len(row["seeds"])), "; ".join(said)]
     return table(head, lines)
+
+
+def mean_of(values: Iterable[float | None]) -> str:
+    """Of those that are known."""
+    known = [value for value in values if value is not None]
+    return number(mean(known)) if known else NOTHING
 
 
 def end(row: Row) -> Interval:
@@ -260,7 +268,7 @@ def settings_table(rows: Mapping[str, Row], searches: Sequence[Row]) -> str:
         "policy",
         "population",
         "settings",
-        "found by",
+        "chosen from",
         "seconds of all, compilation",
         "on",
     ]

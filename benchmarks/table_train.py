@@ -91,12 +91,13 @@ def check_settings(
     run_dir: Path,
     problem: jaxes.Problem,
     strategy: jaxes.Strategy,
+    seeds: int,
     grid: dict[str, list[float]] | None = None,
 ) -> None:
     """Of a sweep that is finished, and would be left as it is.
 
     Raises:
-      SystemExit: it has other settings, or another grid.
+      SystemExit: it has other settings, another grid or other seeds.
     """
     numbers = TrainHParams(strategy.hparams, problem.hparams)
     given = config_of(problem, strategy, numbers, {})
@@ -108,8 +109,8 @@ def check_settings(
     given["strategy"][name] |= swept[0]
     try:
         check_same(f"the run in {run_dir}", known, {part: given[part] for part in known})
-        if any(values not in wanted for values in swept) or any(x not in swept for x in wanted):
-            raise ValueError(f"grid: the run in {run_dir} has another one")
+        if len(swept) != seeds * len(wanted) or any(values not in wanted for values in swept):
+            raise ValueError(f"grid, seeds: the run in {run_dir} has others")
     except ValueError as error:
         raise SystemExit(f"{error}: choose another --runs") from error
 
@@ -121,7 +122,7 @@ def train(task: str, name: str, run_dir: Path, steps: int, seeds: int) -> None:
     problem_for = partial(problem_of, task, settings.policy, alive_penalty=penalty)
     strategy = strategy_of(name, settings)
     if not unfinished(trials, steps):
-        check_settings(run_dir, problem_for(), strategy)
+        check_settings(run_dir, problem_for(), strategy, seeds)
         print(f"{run_dir}: finished already")
         return
     result = sweep(run_dir, problem_for(), strategy, steps=steps, seeds=seeds)

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from jaxes.statistics import (
     half_interval,
@@ -69,10 +70,15 @@ def test_an_interval_of_a_mean_is_of_student():
     assert math.isnan(half_interval(five[:1]))
 
 
-def test_an_interval_of_groups_has_their_own_means_and_all_their_degrees_of_freedom():
-    groups = [np.array([1.0, 2.0, 3.0]), 100 + np.array([0.0, 4.0])]
-    squares = 2 + 8  # of the distances from the own mean
-    half = 3.182446305 * math.sqrt(3 * 2 / 2 + 2 * 8 / 1) / 5  # of 3 degrees of freedom
-    assert squares == sum(((group - group.mean()) ** 2).sum() for group in groups)
-    np.testing.assert_allclose(pooled_half_interval(groups), half, rtol=1e-8)
-    assert math.isnan(pooled_half_interval([*groups, np.array([7.0])]))
+def test_an_interval_of_groups_is_of_their_own_means_and_variances():
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(0, 5, 4), 100 + generator.normal(0, 1, 4)
+    # Of groups of one size the sum of the means has the interval of their difference, Welch's.
+    low, high = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval()
+    np.testing.assert_allclose(pooled_half_interval([a, b]), (high - low) / 2 / 2, rtol=1e-8)
+    # Hardly any degrees of freedom, where nearly all of the error is of a group of two
+    quiet = np.full(100, 3.0) + generator.normal(0, 1e-6, 100)
+    half = 12.706204736 * 2 * np.std([0, 9], ddof=1) / math.sqrt(2) / 102
+    np.testing.assert_allclose(pooled_half_interval([np.array([0.0, 9.0]), quiet]), half, rtol=1e-5)
+    assert pooled_half_interval([np.ones(2), np.zeros(3)]) == 0
+    assert math.isnan(pooled_half_interval([a, b, np.array([7.0])]))

@@ -191,7 +191,7 @@ def page(results: Path) -> str:
     said_by = f"`benchmarks/{by.name}`, which wrote `benchmarks/results/{results.name}`, says:"
     asked = f"## What was measured\n\n{said_by}\n\n```text\n{docstring(by)}\n```\n"
     if by.name == "table.py":
-        return f"# {results.stem}\n\n{returns(data, results)}\n{asked}"
+        return f"# What it learns ({results.stem})\n\n{returns(data, results)}\n{asked}"
     left_out: set[str] = set()
     facts, parts = facts_and_tables(data, left_out)
     there = {name: cell(value) for name, value in facts.items()}
@@ -241,7 +241,9 @@ def on_files(files: Any, config: Any) -> Any:
     """MkDocs: adds the pages."""
     from mkdocs.structure.files import File
 
-    measured = sorted(RESULTS.glob("*.json"))
+    # The table of returns first: it is what most readers look for.
+    order = lambda results: (script(results).name != "table.py", results)  # noqa: E731
+    measured = sorted(RESULTS.glob("*.json"), key=order)
     pages = {"index": index(measured)} | {results.stem: page(results) for results in measured}
     for name, text in pages.items():
         files.append(File.generated(config, f"benchmarks/{name}.md", content=text))

@@ -121,7 +121,8 @@ def say_result(result: RunResult, console: Console, unit: str = "generation") ->
         console,
         f"return {format_number(result.return_mean)}{interval} over "
         f"{count} fresh episodes{diverged} (zero policy: "
-        f"{format_number(result.zero_policy_return)}), at {unit} {result.generation}",
+        f"{format_number(result.zero_policy_return)}), at {unit} {result.generation}"
+        f"{', target reached' if result.status == 'target' else ''}",
     )
     if result.episode_length > 0:
         least, median, most = (

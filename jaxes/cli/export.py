@@ -36,7 +36,9 @@ def run(options: argparse.Namespace, console: Console) -> None:
     )
     told = policy.about["result"]
     mean, std = (told[name] for name in ("return_mean", "return_std"))
-    returns = "none" if mean is None else f"{format_number(mean)} ± {format_number(std)}"
+    returns = "none"
+    if mean is not None:
+        returns = f"{format_number(mean)} (standard deviation {format_number(std)})"
     say(
         console,
         f"return {returns} over {told['num_test_episodes']} fresh episodes, at generation "

@@ -64,9 +64,8 @@ def test_the_budget_is_spent_and_hardly_more(task):
         spent = epochs * update * int(np.ceil(steps / (epochs * update)))  # as brax's trainer does
         assert steps <= spent <= table_runs.OVERSPENT * steps
         assert epochs >= 2
-        assert spent / epochs <= max(
-            table_settings.STEPS_BETWEEN_TESTS, update
-        )  # from one test to the next
+        most = max(table_settings.STEPS_BETWEEN_TESTS, update)  # from one test to the next
+        assert spent / epochs <= most
 
 
 def test_what_was_cut_after_its_last_seed_ends_and_other_seeds_are_refused(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -338,8 +339,8 @@ def test_where_nothing_is_collected_nothing_is_written(monkeypatch, tmp_path):
     output = tmp_path / "table.json"
     said = command(monkeypatch, "collect", tmp_path / "none", "--output", output)
     assert said == f"{tmp_path / 'none'}: holds no runs"
-    write_runs(tmp_path / "cut") / "trials"
-    (tmp_path / "cut" / "trials" / "0000" / "final.json").unlink()
+    trials = write_runs(tmp_path / "cut") / "trials"
+    (trials / "0000" / "final.json").unlink()
     assert command(monkeypatch, "collect", tmp_path, "--output", output, "--seeds", 3) == 1
     assert not output.exists()
 
@@ -411,7 +412,8 @@ def test_a_seed_that_diverged_leaves_no_interval_and_no_claim(tmp_path, collecte
     for name, more in runs.items():
         write_runs(tmp_path / "runs" / name, algorithm=name, **more)
     final = tmp_path / "runs" / "pgpe" / "trials" / "0001" / "final.json"
-    change(final, "result", "score", to=None)
+    for name in ("score", "return_mean", "episode_length"):
+        change(final, "result", name, to=None)
     _, rows = collected()
     text = table_text.drawn({"rows": rows, "searches": []}, "table.json")
     assert "1 diverged, so that there is no interval |" in text
@@ -477,24 +479,35 @@ def test_ppo_is_said_not_to_be_shown_whole_unless_it_is(tmp_path, collected, end
     assert text.count("not shown to be whole") == 2 * (not is_whole)
 
 
+SETTINGS = {  # of a row
+    "policy": {"name": "mlp", "hidden": [16, 16]},
+    "problem": {"alive_penalty": 1.0},
+    "population_size": 64,
+    "numbers": {"sigma": 0.1, "noise": 0.0},
+}
+
+
 def search_of(**more):
     """A row of what a search cost, as `table_search.cost_of` makes it."""
-    found = {"task": "hopper", "algorithm": "cem", "population_size": 64, "seeds": [1000, 1001]}
-    found["policy"] = {"name": "mlp", "hidden": [16, 16]}
-    found["configurations"] = [{"sigma": 0.1}, {"sigma": 0.3}]
-    return found | {"path": "a", "env_steps": 2e6, "seconds": 100.0} | more
+    found = {"id": "a", "task": "hopper", "algorithm": "cem", "network": "mlp16"}
+    found["settings"] = {name: SETTINGS[name] for name in ("policy", "problem", "population_size")}
+    found["tried"] = [SETTINGS["numbers"] | {"sigma": sigma} for sigma in (0.1, 0.3)]
+    return found | {"seeds": [1000, 1001], "env_steps": 2e6, "seconds": 100.0} | more
 
 
 def test_only_settings_that_a_search_tried_are_said_to_be_found_by_it():
-    mlp = {"name": "mlp", "hidden": [16, 16]}
-    settings = {"policy": mlp, "population_size": 64, "numbers": {"sigma": 0.1, "noise": 0.0}}
-    linear = search_of(policy={"name": "linear"}, path="b")
+    linear = search_of(settings=search_of()["settings"] | {"policy": {"name": "linear"}}, id="b")
     said = "4 settings x 2 seeds, 4.0 M steps, 200 s"
-    assert table_search.found_by(settings, [search_of(), linear]) == said
-    assert table_search.found_by(settings, [linear]) == "given"
-    assert table_search.found_by(settings | {"population_size": 32}, [search_of()]) == "given"
-    assert table_search.found_by(settings | {"numbers": {"sigma": 0.2}}, [search_of()]) == "given"
-    assert table_search.found_by(settings, []) == "given"
+    assert table_search.found_by(SETTINGS, [search_of(), linear]) == said
+    assert table_search.found_by(SETTINGS, [linear]) == "given"
+    assert table_search.found_by(SETTINGS, []) == "given"
+    for other in (
+        {"population_size": 32},
+        {"problem": {"alive_penalty": 0.0}},
+        {"numbers": {"sigma": 0.2, "noise": 0.0}},
+        {"numbers": {"sigma": 0.1, "noise": 0.1}},
+    ):
+        assert table_search.found_by(SETTINGS | other, [search_of()]) == "given"
 
 
 def write_search(path, first=1000):
@@ -523,13 +536,15 @@ def write_search(path, first=1000):
 
 
 def test_what_searches_cost_is_kept_by_their_directories(tmp_path):
-    known = [search_of(path="elsewhere")]
+    known = [search_of()]
     write_search(tmp_path / "linear")
     write_search(tmp_path / "its_seeds", first=0)
     (write_search(tmp_path / "cut") / "results.csv").write_text("")
     rows, refused = table_search.collected(tmp_path, known)
-    assert [row["path"] for row in rows] == [str(tmp_path / "linear"), "elsewhere"]
-    assert rows[0]["configurations"] == [{"sigma": 0.1}, {"sigma": 0.3}]
+    assert [row["network"] for row in rows] == ["linear", "mlp16"]
+    assert rows[0]["tried"] == [{"sigma": 0.1}, {"sigma": 0.3}]
+    assert rows[0]["settings"] == search_of()["settings"]
+    assert table_search.collected(tmp_path, rows)[0] == rows
     assert (rows[0]["env_steps"], rows[0]["seconds"]) == (4 * STEPS, 40.0)
     assert rows[0]["best"][0] == {"network": "linear", "setting": "sigma=0.3", "return": 7000.0}
     assert "has seeds of the table: [0, 1]" in refused[str(tmp_path / "its_seeds")]
@@ -584,6 +599,28 @@ def test_a_trial_ends_at_its_first_test_after_the_budget_whatever_is_written_alr
     assert not budget(untested, None)
 
 
+def test_a_finished_sweep_of_other_settings_is_no_other_ones(tmp_path):
+    problem = jaxes.problems.functions.sphere(3)
+    run = partial(jaxes.cem, 16, noise=0.1)
+    jaxes.sweep(
+        problem,
+        run(),
+        {"sigma": [0.1, 1.0]},
+        num_seeds=2,
+        num_generations=2,
+        run_dir=tmp_path / "a",
+    )
+    same = partial(table_train.check_settings, tmp_path / "a", problem)
+    same(run(), 2, {"sigma": [0.1, 1.0]})
+    for strategy, seeds, grid, why in [
+        (jaxes.cem(16, noise=0.2), 2, {"sigma": [0.1, 1.0]}, "strategy.cem.noise"),
+        (run(), 3, {"sigma": [0.1, 1.0]}, "grid, seeds"),
+        (run(), 2, {"sigma": [0.1, 2.0]}, "grid, seeds"),
+    ]:
+        with pytest.raises(SystemExit, match=f"{why}.* choose another --runs"):
+            same(strategy, seeds, grid)
+
+
 def test_settings_are_of_strategies_that_there_are():
     for task, strategies in table_settings.SETTINGS.items():
         assert task in table_settings.TASKS
@@ -600,13 +637,14 @@ def test_what_pages_cite_is_of_the_seeds():
 
 
 def test_the_words_of_the_readme_are_those_of_the_rows():
+    readme = (ROOT / "README.md").read_text()
     told = re.findall(
         r"^\| (\w+) \| `(\w+)`, (\w+)(?: \((.*?)\))? \| (\d+) M \|.*table-cpu\.json; "
         r"rows\[\?task=='(\w+)'&&algorithm=='(\w+)'\]",
-        (ROOT / "README.md").read_text(),
+        readme,
         re.MULTILINE,
     )
-    assert told
+    assert len(told) == len(re.findall(r"^\|.*table-cpu\.json", readme, re.MULTILINE)) > 0
     for task, algorithm, policy, hidden, steps, *cited in told:
         assert cited == [task, algorithm]
         (row,) = [each for each in ROWS if (each["task"], each["algorithm"]) == (task, algorithm)]

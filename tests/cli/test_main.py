@@ -15,11 +15,20 @@ from jaxes.config import files as config_files
 from jaxes.config import plan as plan_config
 from jaxes.config import run as config
 from jaxes.config import sweep as sweep_config
+from jaxes.terminal import format_number
 
 SPHERE = """# A sphere.
 problem: {name: sphere, num_dims: 4}
 strategy: {name: cma_es, population_size: 10, cem: {elite_fraction: 0.5}}
 training: {num_generations: 1e1}
+"""
+
+
+SWING = """environment: {name: pendulum}
+problem: {episode_length: 10, num_test_episodes: 4}
+policy: {name: linear}
+strategy: {name: openai_es, population_size: 4}
+training: {num_generations: 2, test_every: 1}
 """
 
 
@@ -266,13 +275,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(where, capsys, workplace
 def test_an_ascii_terminal_spells_out(workplace):
     """Of a run that has trained to its end, `±` ended the program."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
-    (workplace / "swing.yaml").write_text(
-        "environment: {name: pendulum}\n"
-        "problem: {episode_length: 10, num_test_episodes: 4}\n"
-        "policy: {name: linear}\n"
-        "strategy: {name: openai_es, population_size: 4}\n"
-        "training: {num_generations: 2}\n"
-    )
+    (workplace / "swing.yaml").write_text(SWING)
     for arguments, said in (
         (["train", "swing.yaml", "--run-dir", "out"], " +- "),
         (["list"], "sigma"),
@@ -280,6 +283,24 @@ def test_an_ascii_terminal_spells_out(workplace):
         command = [sys.executable, "-m", "jaxes.cli", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, check=True)
         assert said in done.stdout.decode("ascii")
+
+
+@pytest.mark.parametrize(
+    ("text", "episodes", "target"), [(SWING, 4, None), (SWING, 4, -1e4), (SPHERE, 1, None)]
+)
+def test_a_result_is_said_with_its_interval_and_what_ended_it(
+    text, episodes, target, workplace, capsys
+):
+    (workplace / "it.yaml").write_text(text.replace("1e1", "10"))
+    more = [] if target is None else ["--set", f"training.target_return={target}"]
+    assert run("train", "it.yaml", "--run-dir", "out", *more) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    result = json.loads((workplace / "out" / "run.json").read_text())["result"]
+    half = result["return_ci95"]
+    interval = f" ± {format_number(half)} (95 %)" if episodes > 1 else ""
+    said = f"return {format_number(result['return_mean'])}{interval} over {episodes} fresh episodes"
+    assert said in out
+    assert (", target reached" in out) == (target is not None)
 
 
 def test_files_are_utf_8_in_any_locale(workplace):

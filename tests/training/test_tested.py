@@ -21,7 +21,7 @@ from jaxes.training.tested import across_tasks, by_name, row_of, score_of, summa
 
 NAN = math.nan
 # Student's t of 95 %, by degrees of freedom
-T = {1: 12.706204736, 2: 4.302652730, 3: 3.182446305, 4: 2.776445105}
+T = {1: 12.706204736, 2: 4.302652730, 3: 3.182446305}
 
 
 def episodes(*returns, diverged=(), length=5, **measures):
@@ -76,8 +76,9 @@ def test_all_tasks_count_by_their_episodes_and_are_told_apart():
         "test/trap/randomized/diverged": 0,
         "test/trap/randomized/distance": 2,
         "test/randomized/return_mean": 4,
-        # Of the tasks' own standard errors, 0.5 and 0.25, by their shares
-        "test/randomized/return_ci95": T[4] * math.hypot(0.5 * 2 / 6, 0.25 * 4 / 6),
+        # Of the tasks' own standard errors, 0.5 and 0.25, by their shares: both are 1/6, so that
+        # 4 / (1 / 1 + 1 / 3) degrees of freedom are 3.
+        "test/randomized/return_ci95": T[3] * math.hypot(0.5 * 2 / 6, 0.25 * 4 / 6),
         "test/randomized/diverged": 0,
         "test/randomized/distance": 2,
         "test/held_out/return_mean": -3,
