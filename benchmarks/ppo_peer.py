@@ -10,6 +10,7 @@ brax 0.14.2 calls `jax.device_put_replicated`, which jax has no longer: it is pu
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -99,19 +100,17 @@ class Peer:
     A parameter vector holds the moments of observations and the policy network's parameters.
     """
 
-    def __init__(self, task: str):
+    def __init__(self, task: str, backend: str = BACKEND):
         envs, self.trainer, self.networks = peer()
         self.task, self.values = task, COMMON | VALUES[task]
         with quiet():
-            self.environment = envs.get_environment(task, backend=BACKEND)
-        self.problem = problem_of(task, self.policy, normalize_observations=False)
+            self.environment = envs.get_environment(task, backend=backend)
+        make = partial(problem_of, task, self.policy, backend=backend, normalize_observations=False)
+        self.problem = make()
         self.strategy = jaxes.snes(TEST_EPISODES)  # its members never play
         self.test = tester(self.problem, self.strategy)
         # In the same episodes as strategies are tested in at their ends.
-        final = problem_of(
-            task, self.policy, normalize_observations=False, test_episodes=FINAL_EPISODES
-        )
-        self.final_test = tester(final, self.strategy)
+        self.final_test = tester(make(test_episodes=FINAL_EPISODES), self.strategy)
         self.template = start_of(self.problem, self.strategy)
 
     def policy(self, observation_size: int, action_size: int) -> Policy:

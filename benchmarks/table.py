@@ -4,7 +4,7 @@
         [--networks linear,mlp16]
     python benchmarks/table.py train --tasks hopper --strategies openai_es [--steps 20e6]
         [--seeds 5] [--runs runs/table]
-    python benchmarks/table.py collect runs/table [--searches runs/search]
+    python benchmarks/table.py collect runs/table [--searches runs/search] [--whole runs/ppo_whole]
         [--output benchmarks/results/table-cpu.json]
     python benchmarks/table.py film runs/table [--films docs/films]
     python benchmarks/table.py draw [benchmarks/results/table-cpu.json] [--output FILE]
@@ -27,6 +27,7 @@ tests and without compilation.
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import table_rows
 import table_search
@@ -39,6 +40,7 @@ from table_settings import GRIDS, NETWORKS, SETTINGS, TASKS, count, some_of
 from table_train import train
 
 import jaxes
+from jaxes.files import read_json
 from jaxes.training.metrics import finite
 
 OUTPUT = Path("benchmarks/results/table-cpu.json")
@@ -75,10 +77,18 @@ def collect(options: argparse.Namespace) -> int:
     if rows:
         about = {"machine": rows[0]["machine"]}  # of the first one; each has its own
         content = {"rows": rows, "searches": searches, "films": known.get("films", {})}
+        if (whole := whole_of(options.whole) or known.get("whole")) is not None:
+            content["whole"] = whole
         table_rows.write(options.output, about | content)
     where = f"{len(rows)} in {options.output}" if rows else "nothing is written"
     print(f"{len(new) - len(left_out)} rows collected, {where}")
     return len(refused)
+
+
+def whole_of(path: Path | None) -> dict[str, Any] | None:
+    """What `ppo.py` wrote about being whole, if that is given."""
+    fields = {"backend": str, "steps": int, "returns": list}
+    return None if path is None else read_json(path / "whole.json", fields)
 
 
 def film(options: argparse.Namespace) -> None:
@@ -138,6 +148,7 @@ def parse() -> argparse.Namespace:
     collects = commands.add_parser("collect")
     collects.add_argument("runs", type=Path)
     collects.add_argument("--searches", type=Path)
+    collects.add_argument("--whole", type=Path)
     collects.add_argument("--steps", type=count, help="of all tasks; default: each task's")
     collects.add_argument("--seeds", type=count, default=5)
     collects.add_argument("--output", type=Path, default=OUTPUT)

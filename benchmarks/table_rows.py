@@ -74,6 +74,13 @@ def write(output: Path, content: Mapping[str, Any]) -> None:
     write_whole(output, text + "\n")
 
 
+def mean_of_whole(about: Mapping[str, Any] | None) -> float:
+    """Of what `ppo.py` wrote about being whole, the mean return; -inf where it was not run, or a
+    seed diverged."""
+    returns = about["returns"] if about else [None]
+    return -math.inf if None in returns else float(np.mean(returns))
+
+
 def best_of(rows: Iterable[Row]) -> tuple[Row, int] | None:
     """The row of strategies, and the seed in it, that ended with the greatest return."""
     mine = [row for row in rows if row["algorithm"] != "ppo"]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from machine import place
-from table_rows import Row, best_of, returns_of
+from table_rows import Row, best_of, mean_of_whole, returns_of
 from table_search import found_by
 from table_settings import (
     EPISODE_LENGTH,
@@ -23,7 +23,6 @@ from table_settings import (
     TASKS,
     TEST_EPISODES,
     WHOLE,
-    WITHIN,
 )
 
 from jaxes.statistics import probability_of_improvement, with_interval
@@ -67,8 +66,9 @@ def number(value: float) -> str:
 
 def drawn(result: Mapping[str, Any], source: str) -> str:
     """All tasks, each with its table, who is better than whom, and its settings."""
-    parts = [_heading(source)]
-    is_whole = ppo_within(result["rows"]) >= WHOLE
+    whole = result.get("whole")
+    is_whole = mean_of_whole(whole) >= WHOLE
+    parts = [_heading(source), whole_told(whole) if is_whole else ""]
     for task in TASKS:
         rows = {row["algorithm"]: row for row in result["rows"] if row["task"] == task}
         searches = [row for row in result["searches"] if row["task"] == task]
@@ -85,19 +85,14 @@ def drawn(result: Mapping[str, Any], source: str) -> str:
     return "\n".join(filter(None, parts))
 
 
-def ppo_within(rows: Iterable[Row]) -> float:
-    """What PPO's seeds had come to on inverted_pendulum within so many steps, on average: whether
-    it is whole; -inf where it was not run."""
-    found = [row for row in rows if (row["task"], row["algorithm"]) == ("inverted_pendulum", "ppo")]
-    curves = [seed["curve"] for row in found for seed in row["seeds"]]
-    return float(np.mean([return_within(curve) for curve in curves])) if curves else -math.inf
-
-
-def return_within(curve: Mapping[str, list]) -> float:
-    """That of a curve's last test within so many steps; -inf if it diverged, or there is none."""
-    points = zip(curve["steps"], curve["return"], strict=True)
-    tests = [value for steps, value in points if steps <= WITHIN]
-    return -math.inf if not tests or tests[-1] is None else tests[-1]
+def whole_told(about: Row) -> str:
+    """That PPO is no crippled peer."""
+    returns, steps = Interval.of(about["returns"]), about["steps"] / 1e6
+    return (
+        f"That it is whole was seen first: with the notebook's physics, {about['backend']}, it "
+        f"comes to {returns} on inverted_pendulum after {steps:.1f} M steps, "
+        f"{len(about['returns'])} seeds. The tables below are of other physics, for all.\n"
+    )
 
 
 def film_of(film: Row, rows: Iterable[Row]) -> str:

@@ -76,7 +76,7 @@ def test_what_was_cut_after_its_last_seed_ends_and_other_seeds_are_refused(tmp_p
         (directory / "final.json").write_text(json.dumps({"steps": steps}))
         trained.append(seed)
 
-    monkeypatch.setattr(ppo, "Peer", lambda task: None)
+    monkeypatch.setattr(ppo, "Peer", lambda task, backend: None)
     monkeypatch.setattr(ppo, "train_seed", train_seed)
     folder = tmp_path / "ppo"
     ppo.train("hopper", folder, 100, 2)
@@ -91,18 +91,23 @@ def test_what_was_cut_after_its_last_seed_ends_and_other_seeds_are_refused(tmp_p
     assert trained == [0, 1]
 
 
-def test_whole_is_what_the_seeds_had_come_to_on_average_within_so_many_steps(tmp_path, capsys):
-    for i, value in enumerate((900, 999)):
-        trial = tmp_path / "trials" / f"{i:04d}"
-        trial.mkdir(parents=True)
-        rows = [
-            {"generation": j, "rollout/env_steps": 2_000_000, "time/seconds": 1.0}
-            | {"test/return_mean": value + j, "test/diverged": 0}
-            for j in (1, 2, 3)
-        ]
-        (trial / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+def test_whole_is_what_the_seeds_come_to_on_average(tmp_path, monkeypatch):
+    def train(task, folder, steps, seeds, backend):
+        assert (task, steps, backend) == ("inverted_pendulum", 2_000_000, "positional")
+        for i, value in enumerate((897, 997)):
+            trial = folder / "trials" / f"{i:04d}"
+            trial.mkdir(parents=True, exist_ok=True)
+            rows = [
+                {"generation": j, "rollout/env_steps": 700_000, "time/seconds": 1.0}
+                | {"test/return_mean": value + j, "test/diverged": 0}
+                for j in (1, 2, 3)
+            ]
+            (trial / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    monkeypatch.setattr(ppo, "train", train)
     assert ppo.is_whole(tmp_path, 2)
-    assert "within 4,000,000 steps: 951.5 (bar 950)" in capsys.readouterr().out
+    about = json.loads((tmp_path / "whole.json").read_text())
+    assert about == {"backend": "positional", "steps": 2_100_000, "returns": [900, 1000]}
     assert not ppo.is_whole(tmp_path, 1)
 
 

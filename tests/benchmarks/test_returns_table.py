@@ -468,15 +468,20 @@ def test_a_seed_that_diverged_on_the_way_is_told_at_the_mark(tmp_path, collected
     assert "| cem | 113 (100 to 130), 0.5 m | 1 diverged | 1,133" in text
 
 
-@pytest.mark.parametrize(("end", "is_whole"), [(236, True), (234, False)])
+@pytest.mark.parametrize(("end", "is_whole"), [(990.0, True), (750.0, False), (None, False)])
 def test_ppo_is_said_not_to_be_shown_whole_unless_it_is(tmp_path, collected, end, is_whole):
-    runs = tmp_path / "runs"
-    write_runs(runs / "ppo", algorithm="ppo", task="inverted_pendulum", values=(238, 239, end))
-    write_runs(runs / "hopper", algorithm="ppo")
-    _, rows = collected("--steps", f"{STEPS}")
-    assert table_text.ppo_within(rows) == pytest.approx(4 * (238 + 239 + end) / 3)
-    text = table_text.drawn({"rows": rows, "searches": []}, "table.json")
-    assert text.count("not shown to be whole") == 2 * (not is_whole)
+    write_runs(tmp_path / "runs" / "ppo", algorithm="ppo")
+    about = {"backend": "positional", "steps": 2_000_000, "returns": [1000.0, 1000.0, end]}
+    (tmp_path / "whole.json").write_text(json.dumps(about))
+    collected("--whole", str(tmp_path))
+    collected()
+    result = table_rows.read(tmp_path / "table.json")  # in which it stays
+    text = table_text.drawn(result, "table.json")
+    assert text.count("not shown to be whole") == (not is_whole)
+    said = (
+        "positional, it comes to 997 (990 to 1,000) on inverted_pendulum after 2.0 M steps, 3 seeds"
+    )
+    assert (said in text) == is_whole
 
 
 SETTINGS = {  # of a row
