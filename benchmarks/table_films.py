@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from table_rows import Row, best_of
+from table_rows import Row, best_of, shown_by
 from table_runs import FINAL
 
 import jaxes
@@ -29,12 +29,12 @@ def filmed(task: str, rows: Sequence[Row], runs: Path, output: Path) -> dict[str
     if best is None:
         return None
     row, index = best
-    seed, run = row["seeds"][index], trial_dir(runs / task / row["algorithm"], index)
+    shown, run = shown_by(row, index), trial_dir(runs / task / row["algorithm"], index)
     if not run.exists():
         return None
     score = json.loads((run / FINAL).read_text())["result"]["score"]
-    if score != seed["final"]["score"]:
-        print(f"{run} has a return of {score}, not {seed['final']['score']}: not filmed")
+    if score != shown["return"]:
+        print(f"{run} has a return of {score}, not {shown['return']}: not filmed")
         return None
     film = output / f"{task}.mp4"
     output.mkdir(parents=True, exist_ok=True)
@@ -42,6 +42,5 @@ def filmed(task: str, rows: Sequence[Row], runs: Path, output: Path) -> dict[str
     new.unlink(missing_ok=True)  # of a film that was cut
     jaxes.render(run, new, width=WIDTH, height=HEIGHT, max_seconds=SECONDS)
     new.replace(film)
-    shown = {"file": film.name, "algorithm": row["algorithm"], "seed": seed["seed"]}
-    print(f"{film}: {shown}, return {score}", flush=True)
-    return shown | {"return": score}
+    print(f"{film}: {shown}", flush=True)
+    return {"file": film.name} | shown

@@ -90,6 +90,13 @@ def best_of(rows: Iterable[Row]) -> tuple[Row, int] | None:
     return row, int(returns_of(row).argmax())
 
 
+def shown_by(row: Row, index: int) -> dict[str, Any]:
+    """Which seed of the table a film is of."""
+    seed = row["seeds"][index]
+    about = {"algorithm": row["algorithm"], "seed": seed["seed"]}
+    return about | {"return": seed["final"]["score"]}
+
+
 def returns_of(row: Row) -> np.ndarray:
     """The returns [S] of the tests at the end, -inf of one that diverged."""
     scores = [seed["final"]["score"] for seed in row["seeds"]]

@@ -5,7 +5,6 @@ what it had come to at each mark, when it reached the threshold, and the test at
 directory is a sweep's, with one trial a seed; that of `ppo.py` has the same files.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from table_settings import (
     TEST_EPISODES,
 )
 
-from jaxes.files import read_json, write_whole
+from jaxes.files import digest_of, read_json, write_whole
 from jaxes.training.directory import trial_dir
 from jaxes.training.identity import read_run
 from jaxes.training.metrics import Row, finite, read_rows
@@ -68,14 +67,14 @@ def keep_final(directory: Path, steps: int, result: RunResult, compile_seconds: 
       compile_seconds: its share of what compiling took.
     """
     said = {"steps": steps, "compile_seconds": compile_seconds, "machine": machine.describe()}
-    said |= _tie(directory) | {"commit": commit(), "result": finite(result.plain())}
+    said |= tie_of(directory) | {"commit": commit(), "result": finite(result.plain())}
     write_whole(directory / FINAL, json.dumps(said, indent=1) + "\n")
 
 
-def _tie(directory: Path) -> dict[str, str]:
+def tie_of(directory: Path) -> dict[str, str]:
     """What a test at the end has in common with no other run, nor with this one if it goes on."""
     rows = (directory / "metrics.jsonl").read_bytes()
-    return {"run": read_run(directory)["id"], "metrics": hashlib.sha256(rows).hexdigest()}
+    return {"run": read_run(directory)["id"], "metrics": digest_of(rows)}
 
 
 def commit() -> str:
@@ -243,7 +242,7 @@ class Seed:
                 f"was cut or went on: {name} has {len(rows)} rows up to {had}, not {end}"
             )
         spent = sum(row["rollout/env_steps"] for row in rows)
-        if any(self.final[field] != value for field, value in _tie(self.path).items()):
+        if any(self.final[field] != value for field, value in tie_of(self.path).items()):
             raise RefusedError(
                 f"is damaged: the test at the end of {name} is of other rows or runs"
             )

@@ -63,8 +63,9 @@ def cost_of(path: Path) -> Row:
     Raises:
       ValueError: it is cut or damaged, or has seeds that the table has.
     """
-    if (reason := read_run(path)["reason"]) != "done":
-        raise ValueError(f"is not finished: its end is {reason!r}")
+    about = read_run(path)
+    if about["reason"] != "done":
+        raise ValueError(f"is not finished: its end is {about['reason']!r}")
     found: Sweep = read_sweep(path)
     config = read_run(found.rows[0]["run_dir"])["identity"]["config"]
     seeds = sorted({run["seed"] for run in found.rows})
@@ -72,7 +73,7 @@ def cost_of(path: Path) -> Row:
         raise ValueError(f"has seeds of the table: {seeds}")
     numbers = config["strategy"][config["strategy"]["name"]]
     return {
-        "id": read_run(path)["id"],
+        "id": about["id"],
         "task": config["environment"]["env_name"],
         "algorithm": config["strategy"]["name"],
         "network": path.name,
@@ -85,7 +86,7 @@ def cost_of(path: Path) -> Row:
         "seeds": seeds,
         "env_steps": int(sum(run["env_steps"] for run in found.rows)),
         "seconds": round(sum(run["seconds"] for run in found.rows), 1),
-        "best": ranked([path])[:3],
+        "best": [_told(path, row) for row in rank(found)[:3]],
     }
 
 

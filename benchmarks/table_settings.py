@@ -20,9 +20,7 @@ STEPS_BETWEEN_TESTS = 330_000  # at most: tests are a tenth of the steps; PPO ha
 MARKS = (1_000_000, 5_000_000, 10_000_000, 20_000_000)  # steps at which returns are told
 STILL = 1.0  # meters; what ends an episode nearer to where it began has not moved on
 SEARCH_SEED = 1000  # the first one of searches; the table's begin at 0
-WHOLE = (
-    950  # what PPO comes to on inverted_pendulum with the physics of its notebook, if it is whole
-)
+WHOLE = 950  # what PPO comes to on inverted_pendulum, with its notebook's physics, if it is whole
 
 
 class Task(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from machine import place
-from table_rows import Row, best_of, mean_of_whole, returns_of
+from table_rows import Row, best_of, mean_of_whole, returns_of, shown_by
 from table_search import found_by
 from table_settings import (
     EPISODE_LENGTH,
@@ -98,12 +98,7 @@ def whole_told(about: Row) -> str:
 def film_of(film: Row, rows: Iterable[Row]) -> str:
     """As a page beside the folder `films` shows it, if it is of what is the best now."""
     best = best_of(rows)
-    if best is None:
-        return ""
-    row, index = best
-    seed = row["seeds"][index]
-    now = {"algorithm": row["algorithm"], "seed": seed["seed"], "return": seed["final"]["score"]}
-    if now != {name: film[name] for name in now}:
+    if best is None or film != {"file": film["file"]} | shown_by(*best):
         return ""
     said = f"{film['algorithm']}, seed {film['seed']}, a mean of {number(film['return'])}"
     video = f'<video controls muted loop src="../../films/{film["file"]}"></video>'

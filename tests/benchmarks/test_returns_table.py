@@ -77,7 +77,7 @@ def write_seed(path, seed, value, task="hopper", algorithm="cem", distance=10.0)
 
 def tie(path):
     """Says that the test at the end is of these rows."""
-    content = json.loads((path / "final.json").read_text()) | table_runs._tie(path)
+    content = json.loads((path / "final.json").read_text()) | table_runs.tie_of(path)
     (path / "final.json").write_text(json.dumps(content))
 
 
