@@ -96,7 +96,7 @@ SETTINGS: dict[str, dict[str, Settings]] = {
     "hopper": ON_LEGS
     | {"openai_es": of(128, (32, 32), sigma=0.05, learning_rate=0.02, weight_decay=0.0)},
     "walker2d": ON_LEGS,
-    "halfcheetah": ON_LEGS,
+    "halfcheetah": ON_LEGS | {"ars": of(32, sigma=0.05, learning_rate=0.05, sampling="orthogonal")},
     "ant": ON_LEGS,
 }
 
