@@ -32,6 +32,7 @@ import jaxes
 SIGMA = 2.0
 PRECISION = 1e-8
 FUNCTIONS = {"sep_cma_es": [2], "xnes": [2, 10], "ipop": [15]}  # those of cma_es are an option
+PARTS = ("cma_es", *FUNCTIONS)
 ROSENBROCK = 8  # has a second optimum, where a run without restarts may end
 # Bars: evaluations over pycma's, in all cells and on average; rotated over separable ellipsoid.
 RATIO = {"cma_es": (0.8, 1.25), "sep_cma_es": (0, 1.35), "ipop": (0, 1.5)}
@@ -211,13 +212,13 @@ def main() -> int:
     parser.add_argument("--functions", type=numbers, default=[1, 2, 8, 10, 11, 14])
     parser.add_argument("--dimensions", type=numbers, default=[5, 10, 20])
     parser.add_argument("--instances", type=int, default=15)
-    parser.add_argument("--parts", default="cma_es,sep_cma_es,xnes,ipop")
+    parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
 
     rows = []
-    for part in options.parts.split(","):
+    for part in options.parts:
         for function in (FUNCTIONS | {"cma_es": options.functions})[part]:
             for dim in options.dimensions:
                 if part == "ipop" and dim > 10:

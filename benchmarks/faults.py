@@ -473,7 +473,7 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
@@ -481,7 +481,7 @@ def main() -> None:
     found = machine.rows_of(options.output)
     with tempfile.TemporaryDirectory() as temporary:
         folder = prepared(Path(temporary))
-        for part in options.parts.split(","):
+        for part in options.parts:
             tried = {row["seed"] for row in found if row["part"] == part}
             for seed in sorted(set(range(options.count)) - tried):
                 row = {"part": part, "seed": seed} | PARTS[part](folder, seed)

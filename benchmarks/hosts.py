@@ -596,13 +596,13 @@ PARTS: dict[str, Callable[[int], Rows]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     jaxes.use_cpu_devices(2)
     rows = machine.rows_of(options.output)
-    parts = {part: PARTS[part](options.count) for part in options.parts.split(",")}
+    parts = {part: PARTS[part](options.count) for part in options.parts}
     machine.measure(rows, parts, {row["name"] for row in rows}, options.output)
     machine.exit_by_met(rows)
 

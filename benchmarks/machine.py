@@ -1,5 +1,7 @@
-"""What the benchmarks share: the machine's description, and how results are kept and judged."""
+"""What the benchmarks share: the machine's description, how results are kept and judged, and types
+of arguments."""
 
+import argparse
 import json
 import os
 import platform
@@ -94,3 +96,30 @@ def exit_by_bars(rows: list[dict]) -> NoReturn:
     missed = [row for row in rows if row["bar"] is not None and row["ratio"] < row["bar"]]
     print(f"{len(missed)} bars missed")
     sys.exit(bool(missed))
+
+
+# Arguments of the scripts
+
+
+def some_of(allowed: Collection[str]) -> Callable[[str], list[str]]:
+    """A type of arguments: names with commas, each of them one that there is."""
+
+    def read(text: str) -> list[str]:
+        names = text.split(",")
+        if unknown := [name for name in names if name not in allowed]:
+            there = ", ".join(allowed)
+            raise argparse.ArgumentTypeError(f"no {', '.join(unknown)}; there are {there}")
+        return names
+
+    return read
+
+
+def count(text: str) -> int:
+    """A type of arguments: a number of steps or seeds, also as 2e6."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if number < 1 or number % 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got {text}")
+    return int(number)

@@ -298,7 +298,7 @@ def identities(name: str) -> set[tuple[str, str, str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--peers", type=lambda names: names.split(","), default=list(PEERS))
+    parser.add_argument("--peers", type=machine.some_of(PEERS), default=list(PEERS))
     parser.add_argument("--pairs", type=int, default=7)
     absolute = lambda folder: Path(folder).resolve()  # noqa: E731
     parser.add_argument("--venvs", type=absolute, help="a temporary folder by default")

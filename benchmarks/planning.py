@@ -443,7 +443,7 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--cpu-devices", type=int)
     parser.add_argument("--output", type=Path)
@@ -451,7 +451,7 @@ def main() -> None:
     if jax.config.jax_platforms in (None, "", "cpu"):
         jaxes.use_cpu_devices(options.cpu_devices, small_loops=True)
     rows = [row for row in machine.rows_of(options.output) if not row["name"].endswith(": all")]
-    parts = {part: PARTS[part](options.seeds) for part in options.parts.split(",")}
+    parts = {part: PARTS[part](options.seeds) for part in options.parts}
     known = {row["name"] for row in rows}
     machine.measure(rows, parts, known, options.output, seeds=options.seeds)
     rows += [{"part": "learned", **row} for row in judge_learned(rows)]

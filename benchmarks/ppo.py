@@ -20,10 +20,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import machine
 from ppo_peer import VALUES, Peer
 from table_rows import mean_of_whole
 from table_runs import keep_final, said_of, unfinished
-from table_settings import BACKEND, FINAL_EPISODES, FINAL_SEED, TASKS, WHOLE, count, some_of
+from table_settings import BACKEND, FINAL_EPISODES, FINAL_SEED, TASKS, WHOLE
 
 from jaxes.core import TrainHParams
 from jaxes.devices import CPU_FLAGS, num_cores
@@ -150,9 +151,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tasks", type=some_of(VALUES), default=list(VALUES))
-    parser.add_argument("--steps", type=count, help="default: the task's")
-    parser.add_argument("--seeds", type=count, default=5)
+    parser.add_argument("--tasks", type=machine.some_of(VALUES), default=list(VALUES))
+    parser.add_argument("--steps", type=machine.count, help="default: the task's")
+    parser.add_argument("--seeds", type=machine.count, default=5)
     parser.add_argument("--runs", type=Path, default=Path("runs/table"))
     parser.add_argument("--whole", type=Path, default=Path("runs/ppo_whole"))
     parser.add_argument("--cpu-devices", type=int)

@@ -57,14 +57,11 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--cpu-devices", type=int, default=num_cores())
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--draw", type=Path)
     options = parser.parse_args()
-    asked = options.parts.split(",")
-    if unknown := [part for part in asked if part not in PARTS]:
-        parser.error(f"--parts: there is no {unknown[0]!r}; there are {', '.join(PARTS)}")
     rows = [row for row in machine.rows_of(options.output) if row["part"] in PARTS]
     if options.draw:
         if not rows:
@@ -73,7 +70,7 @@ def main() -> None:
     # Devices alone: the flags of `jaxes.use_cpu_devices` are for physics, and with them the matrix
     # products of gradients took twice as long.
     jax.config.update("jax_num_cpu_devices", options.cpu_devices)
-    parts = {part: PARTS[part]() for part in asked}
+    parts = {part: PARTS[part]() for part in options.parts}
     machine.measure(rows, parts, {row["name"] for row in rows}, options.output)
     rows += growth(rows) + verdicts(rows)
     machine.write(options.output, rows=rows)

@@ -208,7 +208,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("old")
     parser.add_argument("new", nargs="?")
     parser.add_argument("--new-tree", type=Path, help="a folder in place of the new commit")
-    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--cases", type=machine.some_of(CASES), default=list(CASES))
     parser.add_argument("--devices", default="1,2")
     default = Path(tempfile.gettempdir()) / "jaxes-same-bits"
     parser.add_argument("--recordings", type=Path, default=default)
@@ -216,9 +216,7 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if (options.new is None) == (options.new_tree is None):
         parser.error("one of NEW and --new-tree is required")
-    options.cases, options.devices = options.cases.split(","), options.devices.split(",")
-    if unknown := [name for name in options.cases if name not in CASES]:
-        parser.error(f"--cases: {unknown[0]} must be one of {', '.join(CASES)}")
+    options.devices = options.devices.split(",")
     return options
 
 

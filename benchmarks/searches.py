@@ -157,7 +157,7 @@ PARTS = {"hand": hand, "restarts": restarts, "repeated": repeated}
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--process", type=int, help="one part's own process, of this seed")
@@ -165,7 +165,7 @@ def main() -> None:
     if options.process is not None:
         return one_process(options.process)
     rows = []
-    for part in options.parts.split(","):
+    for part in options.parts:
         for row in PARTS[part](options.repeats):
             rows.append(row)
             print(json.dumps(row), flush=True)

@@ -34,7 +34,7 @@ import jaxes
 from jaxes import core, parallel
 from jaxes.sweeps.grid import replaced
 from jaxes.training.batch import Batch, keys_of
-from jaxes.training.program import compile_chunk
+from jaxes.training.program import trace_chunk
 from jaxes.training.run import Run, Trial
 
 TRIALS, POPULATION, GENERATIONS = 32, 64, 20
@@ -81,7 +81,7 @@ def singles() -> dict:
 
     init_key, run_key, test_key = parallel.place(keys_of(0))
     begin = jax.jit(start)
-    program = compile_chunk(step, run_key, begin(init_key, together["sigmas"][0]))
+    program = trace_chunk(step, run_key, begin(init_key, together["sigmas"][0])).compile()
     yes = np.bool_(True)
     program(run_key, begin(init_key, 0.1), 1, True, yes)
     started, returns = time.monotonic(), []
@@ -258,12 +258,12 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     devices = jaxes.use_cpu_devices()
     rows = []
-    for name in options.parts.split(","):
+    for name in options.parts:
         rows.append(row := {"part": name} | PARTS[name]())
         print(f"{name:9s} {row['what']}: {row['ratio']:.2f} (bar {row['bar']:.2f})", flush=True)
         machine.write(options.output, cpu_devices=devices, rows=rows)

@@ -29,6 +29,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import machine
 import table_rows
 import table_search
 import table_text
@@ -36,7 +37,7 @@ from table_films import filmed
 from table_rows import merged
 from table_runs import RefusedError, directories, row_of
 from table_search import search
-from table_settings import GRIDS, NETWORKS, SETTINGS, TASKS, count, some_of
+from table_settings import GRIDS, NETWORKS, SETTINGS, TASKS
 from table_train import train
 
 import jaxes
@@ -135,22 +136,24 @@ def parse() -> argparse.Namespace:
         ("train", "runs/table", 5, None),
     ]:
         one = commands.add_parser(command)
-        one.add_argument("--tasks", type=some_of(TASKS), default=list(TASKS))
+        one.add_argument("--tasks", type=machine.some_of(TASKS), default=list(TASKS))
         one.add_argument(
-            "--strategies", type=some_of(GRIDS), help="default: all that the task has settings of"
+            "--strategies",
+            type=machine.some_of(GRIDS),
+            help="default: all that the task has settings of",
         )
-        one.add_argument("--steps", type=count, default=steps, help="default: the task's")
-        one.add_argument("--seeds", type=count, default=seeds)
+        one.add_argument("--steps", type=machine.count, default=steps, help="default: the task's")
+        one.add_argument("--seeds", type=machine.count, default=seeds)
         one.add_argument("--runs", type=Path, default=Path(runs))
         one.add_argument("--cpu-devices", type=int)
         if command == "search":
-            one.add_argument("--networks", type=some_of(NETWORKS), default=list(NETWORKS))
+            one.add_argument("--networks", type=machine.some_of(NETWORKS), default=list(NETWORKS))
     collects = commands.add_parser("collect")
     collects.add_argument("runs", type=Path)
     collects.add_argument("--searches", type=Path)
     collects.add_argument("--whole", type=Path)
-    collects.add_argument("--steps", type=count, help="of all tasks; default: each task's")
-    collects.add_argument("--seeds", type=count, default=5)
+    collects.add_argument("--steps", type=machine.count, help="of all tasks; default: each task's")
+    collects.add_argument("--seeds", type=machine.count, default=5)
     collects.add_argument("--output", type=Path, default=OUTPUT)
     films = commands.add_parser("film")
     films.add_argument("runs", type=Path)

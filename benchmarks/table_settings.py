@@ -4,8 +4,6 @@ All algorithms of a task have this protocol; rows of another one are left out (`
 settings are those that `table.py search` found, or were given; a search has other seeds.
 """
 
-import argparse
-from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jaxes
@@ -133,30 +131,3 @@ def problem_of(
         num_test_episodes=test_episodes,
         **more,
     )
-
-
-# Arguments of the scripts
-
-
-def some_of(allowed: Collection[str]) -> Callable[[str], list[str]]:
-    """A type of arguments: names with commas, each of them one that there is."""
-
-    def read(text: str) -> list[str]:
-        names = text.split(",")
-        if unknown := [name for name in names if name not in allowed]:
-            there = ", ".join(allowed)
-            raise argparse.ArgumentTypeError(f"no {', '.join(unknown)}; there are {there}")
-        return names
-
-    return read
-
-
-def count(text: str) -> int:
-    """A type of arguments: a number of steps or seeds, also as 2e6."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if number < 1 or number % 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got {text}")
-    return int(number)

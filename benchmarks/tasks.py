@@ -435,7 +435,7 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--cpu-devices", type=int)
     parser.add_argument("--output", type=Path)
@@ -444,7 +444,7 @@ def main() -> None:
         jaxes.use_cpu_devices(options.cpu_devices)
     rows = [row for row in machine.rows_of(options.output) if row["part"] != "verdict"]
     known = {row["name"] for row in rows if row.get("seeds", options.seeds) == options.seeds}
-    parts = {part: PARTS[part](options.seeds) for part in options.parts.split(",")}
+    parts = {part: PARTS[part](options.seeds) for part in options.parts}
     machine.measure(rows, parts, known, options.output)
     rows += verdicts(rows)
     machine.write(options.output, rows=rows)

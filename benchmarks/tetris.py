@@ -134,7 +134,7 @@ def in_python(seconds: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--features", default=",".join(GOOD))
+    parser.add_argument("--features", type=machine.some_of(GOOD), default=list(GOOD))
     parser.add_argument("--lanes", default="128,512,1024")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--games-a-lane", type=int, default=16)
@@ -164,7 +164,7 @@ def main() -> None:
 
     keep(in_python(5))
     lanes_of = [int(lanes) for lanes in options.lanes.split(",")]
-    for features in options.features.split(","):
+    for features in options.features:
         for lanes in lanes_of if features == "bertsekas" else lanes_of[:1]:
             keep(steady(features, lanes, options.repeats, options.games_a_lane))
     of_weights = [row for row in rows if row.get("features") == "bertsekas"]

@@ -207,7 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--environments", default=",".join(BARS))
     parser.add_argument("--populations", default="256,2048")
-    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--peers", type=machine.some_of(PEERS), default=list(PEERS))
     parser.add_argument("--generations", type=int, default=20)
     parser.add_argument("--cpu-devices", type=int)
     parser.add_argument("--output", type=Path)
@@ -218,7 +218,7 @@ def main() -> None:
     for env_name in options.environments.split(","):
         for population in map(int, options.populations.split(",")):
             ours = Ours(env_name, population)
-            for peer in options.peers.split(","):
+            for peer in options.peers:
                 row = compare(ours, peer, env_name, population, options.generations)
                 rows.append(row)
                 (mine, theirs), (low, high) = row["seconds"], row["ratio_range"]

@@ -191,15 +191,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--new-tree", type=Path, help="a folder in place of the new commit")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--compilations", type=int, default=5)
-    parser.add_argument("--programs", default=",".join(PROGRAMS))
+    parser.add_argument("--programs", type=machine.some_of(PROGRAMS), default=list(PROGRAMS))
     parser.add_argument("--again", action="store_true", help="leave out what the output has")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
     if (options.new is None) == (options.new_tree is None):
         parser.error("one of NEW and --new-tree is required")
-    options.programs = options.programs.split(",")
-    if unknown := [name for name in options.programs if name not in PROGRAMS]:
-        parser.error(f"--programs: {unknown[0]} must be one of {', '.join(PROGRAMS)}")
     return options
 
 
