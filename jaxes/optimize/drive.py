@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,7 +83,12 @@ class Drive(Interrupt):
                 except OSError as failed:
                     error.add_note(f"the search could not be saved: {failed}")
             raise
-        return self._result(reason)
+        result = self._result(reason)
+        if np.isneginf(self._best_of_all().fitness):
+            level = 4 + getattr(self.task.fitness_fn, "minimized", False)  # where the call stands
+            said = f"fitness_fn gave no finite value of any of {result.evaluations} solutions"
+            warnings.warn(said, stacklevel=level)
+        return result
 
     def _result(self, reason: str) -> SearchResult:
         return self._so_far(reason)._replace(progress=self._progress())

@@ -197,6 +197,7 @@ def test_each_start_draws_its_own_mean():
     ],
     ids=["budget", "flat", "linear", "tolx", "nan", "ipop-budget", "ipop"],
 )
+@pytest.mark.filterwarnings("ignore:fitness_fn gave no finite value")
 def test_says_why_it_stopped(fn, options, reason):
     result = jaxes.minimize(fn, np.ones(3), **options)
     assert result.reason == reason
@@ -335,7 +336,8 @@ def test_a_search_inside_a_jitted_function_is_refused():
 
 
 def test_where_nothing_has_a_value_the_answer_is_the_start():
-    result = jaxes.minimize(lambda x: jnp.nan * x[0], jnp.ones(3))
+    with pytest.warns(UserWarning, match="no finite value of any of [0-9]+ solutions"):
+        result = jaxes.minimize(lambda x: jnp.nan * x[0], jnp.ones(3))
     np.testing.assert_array_equal(result.solution, 1)
     assert result.value == np.inf
 
@@ -387,6 +389,7 @@ def test_host_fitness_has_to_fit_the_dtype_of_the_mean(search):
     assert search(fn, np.ones(3), host=True, budget=100).evaluations <= 100
 
 
+@pytest.mark.filterwarnings("ignore:fitness_fn gave no finite value")
 @pytest.mark.parametrize("value", [jnp.inf, -jnp.inf])  # NaN: test_says_why_it_stopped
 def test_fitness_that_says_nothing_ends_the_search(value):
     result = jaxes.maximize(lambda x: value + 0 * x[0], jnp.zeros(3))
