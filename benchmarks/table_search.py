@@ -110,9 +110,9 @@ def found_by(settings: Mapping[str, Any], searches: Sequence[Row]) -> str:
     if not any(map(partial(_tried, settings), searches)):
         return "given"
     tried = sum(len(row["tried"]) for row in searches)
-    seeds = {seed for row in searches for seed in row["seeds"]}
+    seeds = " to ".join(map(str, sorted({len(row["seeds"]) for row in searches})))
     steps, seconds = (sum(row[name] for row in searches) for name in ("env_steps", "seconds"))
-    return f"{tried} settings x {len(seeds)} seeds, {steps / 1e6:,.1f} M steps, {seconds:,.0f} s"
+    return f"{tried} settings x {seeds} seeds, {steps / 1e6:,.1f} M steps, {seconds:,.0f} s"
 
 
 def _tried(settings: Mapping[str, Any], search: Row) -> bool:

@@ -267,7 +267,11 @@ def settings_table(rows: Mapping[str, Row], searches: Sequence[Row]) -> str:
         settings = row["settings"]
         mine = [search for search in searches if search["algorithm"] == name]
         numbers = settings["numbers"] | {"alive_penalty": settings["problem"].get("alive_penalty")}
-        told = {x: y for x, y in numbers.items() if type(y) in (int, float) and x != "chunk_size"}
+        told = [
+            f"{x} {y:g}" if type(y) in (int, float) else f"{x} {y}"
+            for x, y in numbers.items()
+            if type(y) in (int, float, str) and x not in ("chunk_size", "source")
+        ]
         policy, hidden = settings["policy"], settings["policy"].get("hidden")
         about = row["versions"] | {"commit": row["commit"]}
         lines.append(
@@ -275,7 +279,7 @@ def settings_table(rows: Mapping[str, Row], searches: Sequence[Row]) -> str:
                 name,
                 policy["name"] + (f" {tuple(hidden)}" if hidden is not None else ""),
                 str(settings["population_size"] or NOTHING),
-                ", ".join(f"{x} {y:g}" for x, y in told.items()),
+                ", ".join(told),
                 settings["numbers"].get("source") or found_by(settings, mine),
                 f"{row['seconds']:,.0f}, {row['compile_seconds']:,.0f}",
                 ", ".join([place(row["machine"]), *(f"{x} {y}" for x, y in about.items())]),

@@ -1,5 +1,6 @@
 """The table of returns: what run directories come to, which are left out, and what is claimed."""
 
+import inspect
 import json
 import re
 import shutil
@@ -504,6 +505,8 @@ def test_only_settings_that_a_search_tried_are_said_to_be_found_by_it():
     linear = search_of(settings=search_of()["settings"] | {"policy": {"name": "linear"}}, id="b")
     said = "4 settings x 2 seeds, 4.0 M steps, 200 s"
     assert table_search.found_by(SETTINGS, [search_of(), linear]) == said
+    of_three = linear | {"seeds": [1000, 1001, 1002]}
+    assert "settings x 2 to 3 seeds," in table_search.found_by(SETTINGS, [search_of(), of_three])
     assert table_search.found_by(SETTINGS, [linear]) == "given"
     assert table_search.found_by(SETTINGS, []) == "given"
     for other in (
@@ -644,16 +647,18 @@ def test_what_pages_cite_is_of_the_seeds():
 def test_the_words_of_the_readme_are_those_of_the_rows():
     readme = (ROOT / "README.md").read_text()
     told = re.findall(
-        r"^\| (\w+) \| `(\w+)`, (\w+)(?: \((.*?)\))? \| (\d+) M \|.*table-cpu\.json; "
-        r"rows\[\?task=='(\w+)'&&algorithm=='(\w+)'\]",
+        r"^\| (\w+) \| `(\w+)`, (\w+)(?: \((.*?)\))?(?:, (\w+) directions)? \| (\d+) M \|"
+        r".*table-cpu\.json; rows\[\?task=='(\w+)'&&algorithm=='(\w+)'\]",
         readme,
         re.MULTILINE,
     )
     assert len(told) == len(re.findall(r"^\|.*table-cpu\.json", readme, re.MULTILINE)) > 0
-    for task, algorithm, policy, hidden, steps, *cited in told:
+    for task, algorithm, policy, hidden, directions, steps, *cited in told:
         assert cited == [task, algorithm]
         (row,) = [each for each in ROWS if (each["task"], each["algorithm"]) == (task, algorithm)]
         said = row["settings"]["policy"]
         assert (policy, hidden) == (said["name"], ", ".join(map(str, said.get("hidden") or [])))
+        default = inspect.signature(jaxes.STRATEGIES[algorithm]).parameters["sampling"].default
+        assert (directions or default) == row["settings"]["numbers"]["sampling"]
         assert int(steps) * 10**6 == row["protocol"]["steps"]
         assert len(row["seeds"]) == 5
