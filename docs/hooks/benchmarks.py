@@ -6,6 +6,7 @@ they have in common, and other long or nested values are left out and named.
 """
 
 import ast
+import importlib
 import json
 import math
 import statistics
@@ -30,6 +31,15 @@ def script(results: Path) -> Path:
     if not scripts:
         raise ValueError(f"{results.name} is of no script in benchmarks/: none has such a name")
     return scripts[0]
+
+
+def module(name: str) -> Any:
+    """One of those that benchmarks share."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
 
 
 def docstring(path: Path) -> str:
@@ -177,12 +187,7 @@ def facts_and_tables(data: Mapping[str, Any], left_out: set[str]) -> tuple[Row, 
 
 def returns(data: Mapping[str, Any], results: Path) -> str:
     """The table of returns, which has its own form."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        from table_text import drawn
-    finally:
-        sys.path.pop(0)
-    return drawn(data, str(results.relative_to(ROOT)))
+    return module("table_text").drawn(data, str(results.relative_to(ROOT)))
 
 
 def page(results: Path) -> str:
@@ -212,13 +217,10 @@ def index(files: Iterable[Path]) -> str:
     """The page that lists them."""
     rows = []
     for results in files:
-        machine = json.loads(results.read_text()).get("machine")
-        if machine is None:  # no rows yet
+        about = json.loads(results.read_text()).get("machine")
+        if about is None:  # no rows yet
             continue
-        on = machine["device"]
-        if on == "cpu":
-            on = f"{machine['processor']}, {machine['cores']} cores"
-        on = escaped(on).replace(" ", "&nbsp;")
+        on = escaped(module("machine").place(about)).replace(" ", "&nbsp;")
         link = f"[{results.stem}]({results.stem}.md)"
         rows.append(f"| {link} | {escaped(question(results))} | {on} |")
     return "\n".join(
