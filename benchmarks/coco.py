@@ -205,13 +205,10 @@ def judge(rows: list[dict]) -> list[dict]:
 
 
 def main() -> int:
-    def numbers(text: str) -> list[int]:
-        return [int(number) for number in text.split(",")]
-
     parser = argparse.ArgumentParser()
-    parser.add_argument("--functions", type=numbers, default=[1, 2, 8, 10, 11, 14])
-    parser.add_argument("--dimensions", type=numbers, default=[5, 10, 20])
-    parser.add_argument("--instances", type=int, default=15)
+    parser.add_argument("--functions", type=machine.counts, default=[1, 2, 8, 10, 11, 14])
+    parser.add_argument("--dimensions", type=machine.counts, default=[5, 10, 20])
+    parser.add_argument("--instances", type=machine.count, default=15)
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()

@@ -254,6 +254,9 @@ def faults(rows: Sequence[Row]) -> list[str]:
 def write_lines(rows: Sequence[Row]) -> None:
     """Into the configs that the rows are of."""
     for row in rows:
+        if row["name"] not in names():
+            print(f"{row['name']}: a row of no config", file=sys.stderr)
+            continue
         config = read(row["name"])
         if config.sha256 == row["sha256"]:
             text = f"# {config.what}. {came_to(row)}.\n{config.content}"
@@ -312,6 +315,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write-lines", action="store_true", help="and run nothing")
     options = parser.parse_args(arguments)
     if options.write_lines:
+        if options.configs:
+            parser.error("--write-lines: writes those of all rows, without --configs")
         write_lines(machine.rows_of(options.output))
         return
     failed = run(options.configs or runs_on(backend), options.output)

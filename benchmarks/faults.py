@@ -474,7 +474,7 @@ PARTS = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
-    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--count", type=machine.count, default=50)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     startup.keep_compiled_programs(None, mock.MagicMock())

@@ -597,7 +597,7 @@ PARTS: dict[str, Callable[[int], Rows]] = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
-    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--count", type=machine.count, default=50)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     jaxes.use_cpu_devices(2)

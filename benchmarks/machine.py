@@ -98,15 +98,15 @@ def exit_by_bars(rows: list[dict]) -> NoReturn:
     sys.exit(bool(missed))
 
 
-# Arguments of the scripts
+# What argparse takes for an argument's `type`
 
 
 def some_of(allowed: Collection[str]) -> Callable[[str], list[str]]:
-    """A type of arguments: names with commas, each of them one that there is."""
+    """Of names with commas between, each of them one that there is, and once."""
 
     def read(text: str) -> list[str]:
-        names = text.split(",")
-        if unknown := [name for name in names if name not in allowed]:
+        names = list(dict.fromkeys(text.split(",")))
+        if unknown := [repr(name) for name in names if name not in allowed]:
             there = ", ".join(allowed)
             raise argparse.ArgumentTypeError(f"no {', '.join(unknown)}; there are {there}")
         return names
@@ -114,8 +114,13 @@ def some_of(allowed: Collection[str]) -> Callable[[str], list[str]]:
     return read
 
 
+def counts(text: str) -> list[int]:
+    """Of several, with commas between."""
+    return list(map(count, text.split(",")))
+
+
 def count(text: str) -> int:
-    """A type of arguments: a number of steps or seeds, also as 2e6."""
+    """Of a number of steps, seeds or the like, also as 2e6."""
     try:
         number = float(text)
     except ValueError:

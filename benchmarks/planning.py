@@ -444,8 +444,8 @@ PARTS = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--cpu-devices", type=int)
+    parser.add_argument("--seeds", type=machine.count, default=10)
+    parser.add_argument("--cpu-devices", type=machine.count)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     if jax.config.jax_platforms in (None, "", "cpu"):

@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=machine.count, default=5)
     parser.add_argument("--runs", type=Path, default=Path("runs/table"))
     parser.add_argument("--whole", type=Path, default=Path("runs/ppo_whole"))
-    parser.add_argument("--cpu-devices", type=int)
+    parser.add_argument("--cpu-devices", type=machine.count)
     options = parser.parse_args()
     use_devices(options.cpu_devices or num_cores())
     print(versions(("jaxes", "jax", "jaxlib", "brax", "flax", "optax")))

@@ -68,7 +68,7 @@ def profile(strategy_name: str, repeats: int = 5) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=machine.count, default=5)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     rows = []

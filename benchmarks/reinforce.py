@@ -58,7 +58,7 @@ PARTS = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
-    parser.add_argument("--cpu-devices", type=int, default=num_cores())
+    parser.add_argument("--cpu-devices", type=machine.count, default=num_cores())
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--draw", type=Path)
     options = parser.parse_args()

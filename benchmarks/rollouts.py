@@ -28,6 +28,7 @@ import machine
 import jaxes
 from jaxes import parallel
 from jaxes.core import TRAIN, TrainState
+from jaxes.environments import BRAX_ENVIRONMENTS
 from jaxes.environments import brax as brax_environment
 
 BATCHES = (64, 128, 256)
@@ -44,6 +45,7 @@ BARS = {
     "ant": FULL,
     "halfcheetah": FULL,
 }
+NAMES = [*BRAX_ENVIRONMENTS, *(f"trained-{name}" for name in BRAX_ENVIRONMENTS)]
 UTILIZATION_BAR = 0.9  # where the ceiling's bar is that of early falls
 DEVICES_BAR = 0.95  # of as many times as there are devices
 COST_BAR = 0.95  # a smaller population's cost a member over this one's; the rest is noise
@@ -164,15 +166,14 @@ def summarize(population: int, ratios: list[float]) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--environments", default=",".join(BARS))
-    parser.add_argument("--populations", default="256,2048")
-    parser.add_argument("--lanes", type=int)
-    parser.add_argument("--cpu-devices", type=int)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--environments", type=machine.some_of(NAMES), default=list(BARS))
+    parser.add_argument("--populations", type=machine.counts, default=[256, 2048])
+    parser.add_argument("--lanes", type=machine.count)
+    parser.add_argument("--cpu-devices", type=machine.count)
+    parser.add_argument("--repeats", type=machine.count, default=5)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     devices = jaxes.use_cpu_devices(options.cpu_devices)
-    populations = [int(population) for population in options.populations.split(",")]
     rows = []
 
     def report(name: str, what: str, bar: float | None, row: dict) -> None:
@@ -185,12 +186,12 @@ def main() -> None:
             flush=True,
         )
 
-    for name in options.environments.split(","):
+    for name in options.environments:
         ceiling = physics(name.removeprefix("trained-"))
         trained, cost = None, None
         if name.startswith("trained-"):
             trained = Training(name.removeprefix("trained-"), 256, options.lanes).train(TRAINING)
-        for population in populations:
+        for population in options.populations:
             training = Training(name, population, options.lanes)
             if trained:
                 strategy = training.start.strategy._replace(mean=trained.strategy.mean)
@@ -212,7 +213,7 @@ def main() -> None:
                 report(name, "less cost a member", COST_BAR, less)
             cost = row["milliseconds"]
         if devices > 1:
-            one = Training(name, populations[-1], options.lanes, devices=1)
+            one = Training(name, options.populations[-1], options.lanes, devices=1)
             one.start = parallel.place(training.start, one.mesh)
             row = speedup(one, training, options.repeats)
             report(name, f"{devices} devices over one", DEVICES_BAR * devices, row)

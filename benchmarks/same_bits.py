@@ -209,20 +209,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("new", nargs="?")
     parser.add_argument("--new-tree", type=Path, help="a folder in place of the new commit")
     parser.add_argument("--cases", type=machine.some_of(CASES), default=list(CASES))
-    parser.add_argument("--devices", default="1,2")
+    parser.add_argument("--devices", type=machine.counts, default=[1, 2])
     default = Path(tempfile.gettempdir()) / "jaxes-same-bits"
     parser.add_argument("--recordings", type=Path, default=default)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     if (options.new is None) == (options.new_tree is None):
         parser.error("one of NEW and --new-tree is required")
-    options.devices = options.devices.split(",")
     return options
 
 
 def main() -> None:
     options = arguments()
-    devices = [int(count) for count in options.devices]
     hashes = [name and commits.full_hash(name) for name in (options.old, options.new)]
     rows = []
     with contextlib.ExitStack() as stack:
@@ -231,7 +229,7 @@ def main() -> None:
         tree = options.new_tree and options.new_tree.resolve()
         new = old if hashes[0] == hashes[1] else Side(hashes[1], tree, kept, stack)
         for case in options.cases:
-            for row in rows_of(case, old, new, devices):
+            for row in rows_of(case, old, new, options.devices):
                 rows.append({"case": case} | row)
                 show(case, row)
                 machine.write(options.output, old=old.name, new=new.name, rows=rows)

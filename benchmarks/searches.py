@@ -158,7 +158,7 @@ PARTS = {"hand": hand, "restarts": restarts, "repeated": repeated}
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=machine.count, default=5)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--process", type=int, help="one part's own process, of this seed")
     options = parser.parse_args()

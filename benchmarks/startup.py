@@ -40,7 +40,7 @@ def start(config: str, folder: str) -> tuple[float, list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", default="hopper")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=machine.count, default=5)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     rows = []

@@ -131,9 +131,9 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for command, runs, seeds, steps in [
-        ("search", "runs/search", 2, 2_000_000),
-        ("train", "runs/table", 5, None),
+    for command, runs, seeds, steps, told in [
+        ("search", "runs/search", 2, 2_000_000, "default: 2e6"),
+        ("train", "runs/table", 5, None, "default: the task's"),
     ]:
         one = commands.add_parser(command)
         one.add_argument("--tasks", type=machine.some_of(TASKS), default=list(TASKS))
@@ -142,10 +142,10 @@ def parse() -> argparse.Namespace:
             type=machine.some_of(GRIDS),
             help="default: all that the task has settings of",
         )
-        one.add_argument("--steps", type=machine.count, default=steps, help="default: the task's")
+        one.add_argument("--steps", type=machine.count, default=steps, help=told)
         one.add_argument("--seeds", type=machine.count, default=seeds)
         one.add_argument("--runs", type=Path, default=Path(runs))
-        one.add_argument("--cpu-devices", type=int)
+        one.add_argument("--cpu-devices", type=machine.count)
         if command == "search":
             one.add_argument("--networks", type=machine.some_of(NETWORKS), default=list(NETWORKS))
     collects = commands.add_parser("collect")

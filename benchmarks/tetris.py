@@ -135,10 +135,10 @@ def in_python(seconds: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--features", type=machine.some_of(GOOD), default=list(GOOD))
-    parser.add_argument("--lanes", default="128,512,1024")
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--games-a-lane", type=int, default=16)
-    parser.add_argument("--cpu-devices", type=int)
+    parser.add_argument("--lanes", type=machine.counts, default=[128, 512, 1024])
+    parser.add_argument("--repeats", type=machine.count, default=10)
+    parser.add_argument("--games-a-lane", type=machine.count, default=16)
+    parser.add_argument("--cpu-devices", type=machine.count)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     devices = jaxes.use_cpu_devices(options.cpu_devices)
@@ -163,9 +163,8 @@ def main() -> None:
         )
 
     keep(in_python(5))
-    lanes_of = [int(lanes) for lanes in options.lanes.split(",")]
     for features in options.features:
-        for lanes in lanes_of if features == "bertsekas" else lanes_of[:1]:
+        for lanes in options.lanes if features == "bertsekas" else options.lanes[:1]:
             keep(steady(features, lanes, options.repeats, options.games_a_lane))
     of_weights = [row for row in rows if row.get("features") == "bertsekas"]
     for num_runs in (10, 1) if of_weights else ():

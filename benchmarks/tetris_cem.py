@@ -76,10 +76,10 @@ def table(runs: Curves) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--iterations", type=int, default=80)
+    parser.add_argument("--seeds", type=machine.count, default=10)
+    parser.add_argument("--iterations", type=machine.count, default=80)
     parser.add_argument("--run-dir", type=Path, default=Path("runs/tetris-cem"))
-    parser.add_argument("--cpu-devices", type=int)
+    parser.add_argument("--cpu-devices", type=machine.count)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     if options.iterations not in REPLICATED["constant"] or options.seeds < 2:

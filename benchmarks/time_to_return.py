@@ -107,7 +107,7 @@ def time_of(side: str, seed: int, options: argparse.Namespace) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=machine.count, default=5)
     parser.add_argument("--target", type=float, default=1500)
     parser.add_argument("--sigma", type=float, default=0.05)
     parser.add_argument("--learning-rate", type=float, default=0.02)

@@ -31,7 +31,7 @@ import optax
 import jaxes
 from jaxes import parallel
 from jaxes.core import TRAIN
-from jaxes.environments import brax
+from jaxes.environments import BRAX_ENVIRONMENTS, brax
 from jaxes.environments.quiet import quiet
 
 EPISODE_LENGTH = 1000
@@ -205,18 +205,20 @@ def compare(ours: Ours, peer: str, env_name: str, population: int, generations: 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--environments", default=",".join(BARS))
-    parser.add_argument("--populations", default="256,2048")
+    parser.add_argument(
+        "--environments", type=machine.some_of(BRAX_ENVIRONMENTS), default=list(BARS)
+    )
+    parser.add_argument("--populations", type=machine.counts, default=[256, 2048])
     parser.add_argument("--peers", type=machine.some_of(PEERS), default=list(PEERS))
-    parser.add_argument("--generations", type=int, default=20)
-    parser.add_argument("--cpu-devices", type=int)
+    parser.add_argument("--generations", type=machine.count, default=20)
+    parser.add_argument("--cpu-devices", type=machine.count)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     devices = jaxes.use_cpu_devices(options.cpu_devices)
     settings = vars(options) | {"output": str(options.output)}
     rows = []
-    for env_name in options.environments.split(","):
-        for population in map(int, options.populations.split(",")):
+    for env_name in options.environments:
+        for population in options.populations:
             ours = Ours(env_name, population)
             for peer in options.peers:
                 row = compare(ours, peer, env_name, population, options.generations)

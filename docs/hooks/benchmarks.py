@@ -34,7 +34,7 @@ def script(results: Path) -> Path:
 
 
 def module(name: str) -> Any:
-    """One of those that benchmarks share."""
+    """A module in `benchmarks/`, which import each other as scripts do: by their names alone."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
         return importlib.import_module(name)
@@ -88,6 +88,8 @@ def cell(value: Any) -> str | None:
             return escaped(value)
         case [*values] if values and all(map(is_number, values)):
             return numbers(values)
+        case [*words] if words and all(isinstance(word, str) for word in words):
+            return cell(", ".join(words))
         case []:
             return "none"
     return None
@@ -176,9 +178,11 @@ def facts_and_tables(data: Mapping[str, Any], left_out: set[str]) -> tuple[Row, 
             case {**some} if some and all(isinstance(part, dict) for part in some.values()):
                 rows = [{name: key, **part} for key, part in some.items()]
                 parts.append(tables(name, rows, left_out))
-            case {**some} if not any(isinstance(part, list | dict) for part in some.values()):
+            case {**some} if not any(
+                isinstance(part, list | dict) and cell(part) is None for part in some.values()
+            ):
                 facts |= some if name == "machine" else flat({name: some})
-            case list() | dict():
+            case list() | dict() if cell(value) is None:
                 left_out.add(name)
             case _:
                 facts[name] = value

@@ -90,6 +90,9 @@ def maximize(
       KeyboardInterrupt: after Ctrl-C or SIGTERM. It and every exception of a function that was
         given has the attribute `result`, with what was found until then.
 
+    Warns:
+      UserWarning: no solution had a finite value, so that the result is the start.
+
     Example:
       >>> result = jaxes.maximize(lambda x: -jnp.sum((x - 3) ** 2), jnp.zeros(10))
       >>> result.value, result.evaluations, result.reason

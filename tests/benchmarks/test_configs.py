@@ -204,7 +204,7 @@ def test_what_ran_on_a_gpu_is_not_run_on_a_cpu_though_its_line_tells_a_result(fo
 
 def test_what_cannot_be_run_is_told(folder, capfd):
     assert main("--configs", "tiny,tinny") == 2
-    assert "--configs: no tinny; there are large, tiny" in capfd.readouterr().err
+    assert "--configs: no 'tinny'; there are large, tiny" in capfd.readouterr().err
     write("tiny", f"# A task. Not run: not measured yet.\n{RUN.replace('linear', 'lineal')}")
     assert main() == 1
     err = capfd.readouterr().err

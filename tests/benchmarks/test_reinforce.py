@@ -287,7 +287,7 @@ def test_growth_is_of_the_gradient_without_noise():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--parts", "policy,course"], "no course; there are policy, reference,"),
+        (["--parts", "policy,course"], "no 'course'; there are policy, reference,"),
         (["--draw", "picture.svg", "--output", "nothing.json"], "no rows in nothing.json"),
     ],
 )

@@ -349,9 +349,9 @@ def test_where_nothing_is_collected_nothing_is_written(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["train", "--tasks", "hoper"], "no hoper; there are inverted_pendulum"),
-        (["train", "--strategies", "cem,aars"], "no aars; there are cem, cma_es"),
-        (["search", "--networks", "mlp"], "no mlp; there are linear"),
+        (["train", "--tasks", "hoper"], "no 'hoper'; there are inverted_pendulum"),
+        (["train", "--strategies", "cem,aars"], "no 'aars'; there are cem, cma_es"),
+        (["search", "--networks", "mlp"], "no 'mlp'; there are linear"),
         (["collect", "runs", "--seeds", "0"], "must be a whole number, at least 1, got 0"),
         (["train", "--steps", "-5"], "must be a whole number, at least 1, got -5"),
     ],
@@ -506,7 +506,9 @@ def test_only_settings_that_a_search_tried_are_said_to_be_found_by_it():
     said = "4 settings x 2 seeds, 4.0 M steps, 200 s"
     assert table_search.found_by(SETTINGS, [search_of(), linear]) == said
     of_three = linear | {"seeds": [1000, 1001, 1002]}
-    assert "settings x 2 to 3 seeds," in table_search.found_by(SETTINGS, [search_of(), of_three])
+    of_five = linear | {"seeds": list(range(1000, 1005))}
+    searches = [search_of(), of_three, of_five]
+    assert "settings x 2 to 5 seeds," in table_search.found_by(SETTINGS, searches)
     assert table_search.found_by(SETTINGS, [linear]) == "given"
     assert table_search.found_by(SETTINGS, []) == "given"
     for other in (
@@ -627,6 +629,17 @@ def test_a_finished_sweep_of_other_settings_is_no_other_ones(tmp_path):
     ]:
         with pytest.raises(SystemExit, match=f"{why}.* choose another --runs"):
             same(strategy, seeds, grid)
+
+
+def test_settings_are_told_with_their_words():
+    (row,) = [each for each in ROWS if (each["task"], each["algorithm"]) == ("hopper", "openai_es")]
+    numbers = row["settings"]["numbers"] | {"sampling": "block", "source": "a paper"}
+    text = table_text.settings_table(
+        {"a": row | {"settings": row["settings"] | {"numbers": numbers}}}, []
+    )
+    assert "learning_rate 0.02, weight_decay 0, optimizer adam, " in text
+    assert "sampling block, alive_penalty 1 | a paper |" in text
+    assert "chunk_size" not in text
 
 
 def test_settings_are_of_strategies_that_there_are():

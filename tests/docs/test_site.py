@@ -167,6 +167,20 @@ def test_values_as_cells(page):
     assert "**processor** a &#60;b&#62; · **cores** 2" in text
 
 
+def test_lists_of_words_are_shown(page):
+    options = {"peers": ["brax", "evosax"], "lanes": [128, 512], "repeats": 3}
+    text = page(rows=[{"x": 1}], parts=["hand", "restarts"], options=options)
+    assert "**parts** hand, restarts" in text
+    assert "**options peers** brax, evosax · **options lanes** 128 / 512" in text
+    assert "Left out" not in text
+
+
+def test_the_index_says_where_it_was_measured():
+    text = benchmarks.index(sorted(benchmarks.RESULTS.glob("*.json")))
+    assert "| 2&nbsp;cores&nbsp;of&nbsp;" in text
+    assert "| 1&nbsp;x&nbsp;NVIDIA&nbsp;H200 |" in text
+
+
 def test_rows_of_a_kind_have_a_table(page):
     rows = [{"part": part, "x": x} for part in "ab" for x in range(4)]
     text = page(rows=rows)
