@@ -42,7 +42,7 @@ TASKS = {
     "hopper": Task(20_000_000, 1_500, alive_penalty=1.0),
     "walker2d": Task(20_000_000, 1_600, alive_penalty=1.0),
     "halfcheetah": Task(10_000_000, 3_000),
-    "ant": Task(12_000_000, 2_500),  # with the penalty policies learn to fall at once
+    "ant": Task(12_000_000, 2_500),  # ars with a penalty learned to fall at once
 }
 
 
