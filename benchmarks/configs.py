@@ -253,8 +253,9 @@ def faults(rows: Sequence[Row]) -> list[str]:
 
 def write_lines(rows: Sequence[Row]) -> None:
     """Into the configs that the rows are of."""
+    there = names()
     for row in rows:
-        if row["name"] not in names():
+        if row["name"] not in there:
             print(f"{row['name']}: a row of no config", file=sys.stderr)
             continue
         config = read(row["name"])

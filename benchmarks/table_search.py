@@ -110,8 +110,8 @@ def found_by(settings: Mapping[str, Any], searches: Sequence[Row]) -> str:
     if not any(map(partial(_tried, settings), searches)):
         return "given"
     tried = sum(len(row["tried"]) for row in searches)
-    counts = sorted({len(row["seeds"]) for row in searches})
-    seeds = " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
+    counts = [len(row["seeds"]) for row in searches]
+    seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
     steps, seconds = (sum(row[name] for row in searches) for name in ("env_steps", "seconds"))
     return f"{tried} settings x {seeds} seeds, {steps / 1e6:,.1f} M steps, {seconds:,.0f} s"
 

@@ -182,8 +182,6 @@ def facts_and_tables(data: Mapping[str, Any], left_out: set[str]) -> tuple[Row, 
                 isinstance(part, list | dict) and cell(part) is None for part in some.values()
             ):
                 facts |= some if name == "machine" else flat({name: some})
-            case list() | dict() if cell(value) is None:
-                left_out.add(name)
             case _:
                 facts[name] = value
     return facts, parts

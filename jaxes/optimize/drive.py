@@ -85,7 +85,7 @@ class Drive(Interrupt):
             raise
         result = self._result(reason)
         if np.isneginf(self._best_of_all().fitness):
-            level = 4 + getattr(self.task.fitness_fn, "minimized", False)  # where the call stands
+            level = 4 + self.identity["minimized"]  # where the call stands
             said = f"fitness_fn gave no finite value of any of {result.evaluations} solutions"
             warnings.warn(said, stacklevel=level)
         return result
