@@ -86,7 +86,7 @@ def use_cpu_devices(n: int | None = None, small_loops: bool = False) -> int:
     would only hand to and fro, so that XLA gets as many as there are devices (NPROC). It gets the
     flags that make the last bits independent of `n` and physics fast (`CPU_FLAGS`), but for those
     that XLA_FLAGS names already. The command line calls this; from Python call it before JAX does
-    anything else.
+    anything else. Where JAX runs already, on `n` devices, nothing is changed.
 
     Args:
       n: how many.
@@ -105,19 +105,20 @@ def use_cpu_devices(n: int | None = None, small_loops: bool = False) -> int:
     """
     n = num_cores() if n is None else n
     check_count("n", n)
+    if xla_bridge.backends_are_initialized():
+        # The environment stays as it is: what is in it now would reach other processes alone.
+        if (running := len(jax.devices("cpu"))) != n:
+            raise RuntimeError(
+                f"use_cpu_devices({n}) must be called before JAX does anything else: it runs "
+                f"already, on {running} CPU devices"
+            )
+        return n
     given = os.environ.get("XLA_FLAGS", "")
     wanted = CPU_FLAGS | (SMALL_LOOPS if small_loops else {})
     flags = [f"--{name}={value}" for name, value in wanted.items() if name not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *flags]).strip()
     os.environ["NPROC"] = str(n)  # what XLA takes for the number of cores, and so of its threads
-    try:
-        jax.config.update("jax_num_cpu_devices", n)
-    except RuntimeError as error:
-        if len(jax.devices("cpu")) != n:
-            raise RuntimeError(
-                f"use_cpu_devices({n}) must be called before JAX does anything else: it runs "
-                f"already, on {len(jax.devices('cpu'))} CPU devices"
-            ) from error
+    jax.config.update("jax_num_cpu_devices", n)
     return n
 
 

@@ -31,6 +31,14 @@ _folder = str(Path(__file__).parent)
 sys.path.insert(0, _folder)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_folder, os.environ.get("PYTHONPATH")]))
 
+# JAX starts here, with these flags: a command that a test calls in this process may otherwise be
+# the first, and would leave its own flags to all that is started after it.
+import jax  # noqa: E402
+
+import jaxes  # noqa: E402, F401
+
+jax.devices()
+
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):

@@ -1,6 +1,7 @@
 """Devices: what each does, and that their number changes nothing."""
 
 import math
+import os
 
 import jax
 import jax.numpy as jnp
@@ -150,11 +151,14 @@ def test_pending_jobs_are_dealt_out_in_pairs(results):
 
 
 def test_a_started_backend_is_left_alone(results):
+    """And the environment, whose flags would reach the processes that are started later."""
     assert "must be called before" in results[4]["error"]
     jax.devices()
+    before = dict(os.environ)
     with pytest.raises(RuntimeError, match="must be called before JAX does anything else"):
         jaxes.use_cpu_devices(7)
-    jaxes.use_cpu_devices(jax.local_device_count())  # as it is
+    assert jaxes.use_cpu_devices(jax.local_device_count(), small_loops=True) == 1  # as it is
+    assert dict(os.environ) == before
 
 
 TERMS = {
