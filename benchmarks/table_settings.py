@@ -85,11 +85,11 @@ SETTINGS: dict[str, dict[str, Settings]] = {
     "inverted_pendulum": PENDULUMS,
     "inverted_double_pendulum": PENDULUMS,
     "reacher": {
-        "cem": of(64, (16, 16), sigma=0.3, noise=0.001),
-        "sep_cma_es": of(64, (16, 16), sigma=0.2),
-        "openai_es": of(64, (16, 16), sigma=0.1, learning_rate=0.05, weight_decay=0.0),
-        "ars": of(64, (16, 16), sigma=0.05, learning_rate=0.05),
-        "pgpe": of(64, (16, 16), sigma=0.1, learning_rate=0.075),
+        "cem": of(64, (16, 16), sigma=0.1, noise=0.0),
+        "sep_cma_es": of(64, sigma=0.03),
+        "openai_es": of(64, (16, 16), sigma=0.05, learning_rate=0.01, weight_decay=0.0),
+        "ars": of(64, (16, 16), sigma=0.02, learning_rate=0.02),
+        "pgpe": of(64, (16, 16), sigma=0.05, learning_rate=0.02),
     },
     "hopper": ON_LEGS
     | {"openai_es": of(128, (32, 32), sigma=0.05, learning_rate=0.02, weight_decay=0.0)},
