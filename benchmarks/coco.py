@@ -10,7 +10,6 @@ Both sides count whole generations, the one that first reached the target includ
 the runs that reached it. Exits with 1 where a bar is missed. Needs `coco-experiment` and `cma`.
 """
 
-import argparse
 import functools
 import math
 import statistics
@@ -33,6 +32,7 @@ SIGMA = 2.0
 PRECISION = 1e-8
 FUNCTIONS = {"sep_cma_es": [2], "xnes": [2, 10], "ipop": [15]}  # those of cma_es are an option
 PARTS = ("cma_es", *FUNCTIONS)
+LAST_FUNCTION = 24  # of the noiseless suite
 ROSENBROCK = 8  # has a second optimum, where a run without restarts may end
 # Bars: evaluations over pycma's, in all cells and on average; rotated over separable ellipsoid.
 RATIO = {"cma_es": (0.8, 1.25), "sep_cma_es": (0, 1.35), "ipop": (0, 1.5)}
@@ -205,13 +205,15 @@ def judge(rows: list[dict]) -> list[dict]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--functions", type=machine.counts, default=[1, 2, 8, 10, 11, 14])
     parser.add_argument("--dimensions", type=machine.counts, default=[5, 10, 20])
     parser.add_argument("--instances", type=machine.count, default=15)
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    if unknown := [number for number in options.functions if number > LAST_FUNCTION]:
+        parser.error(f"--functions: they are 1 to {LAST_FUNCTION}, got {unknown[0]}")
     jax.config.update("jax_enable_x64", True)
 
     rows = []

@@ -30,7 +30,7 @@ def git(*words: str | Path) -> str:
 
 def full_hash(commit: str) -> str:
     """The commit's 40 digits."""
-    return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}")
+    return git("rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}")
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ with configs.
 Exits with 1 where a command fails.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -304,9 +303,7 @@ def run(chosen: Sequence[str], output: Path) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault(PREALLOCATE, "false")
     backend = jax.default_backend()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = machine.parser(__doc__)
     parser.add_argument(
         "--configs",
         type=machine.some_of(names()),

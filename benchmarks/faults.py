@@ -21,7 +21,6 @@ again, so that counts add up:
 `--count` is how many seeds of each part are there in the end. Exits with 1 where one fails.
 """
 
-import argparse
 import contextlib
 import io
 import os
@@ -472,7 +471,7 @@ PARTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--count", type=machine.count, default=50)
     parser.add_argument("--output", type=Path)

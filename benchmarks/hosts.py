@@ -23,7 +23,6 @@ has already are not measured again, and kills, terms and stops add up:
 Exits with 1 where a bar is missed.
 """
 
-import argparse
 import functools
 import hashlib
 import json
@@ -595,7 +594,7 @@ PARTS: dict[str, Callable[[int], Rows]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--count", type=machine.count, default=50)
     parser.add_argument("--output", type=Path)

@@ -3,6 +3,7 @@ of arguments."""
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -13,7 +14,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from jaxes.files import write_whole
+from jaxes.files import read_json, write_whole
 
 
 def describe() -> dict[str, str | int | None]:
@@ -50,8 +51,13 @@ def write(output: Path | None, *, versions: dict[str, str] | None = None, **resu
 
 
 def rows_of(output: Path | None) -> list[dict[str, Any]]:
-    """The rows that a benchmark has measured already."""
-    return json.loads(output.read_text())["rows"] if output and output.exists() else []
+    """The rows that a benchmark has measured already; exits where the file is damaged."""
+    if output is None or not output.exists():
+        return []
+    try:
+        return read_json(output, {"rows": list})["rows"]
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 def measure(
@@ -98,7 +104,13 @@ def exit_by_bars(rows: list[dict]) -> NoReturn:
     sys.exit(bool(missed))
 
 
-# What argparse takes for an argument's `type`
+# Arguments: the parser, and what it takes for their `type`
+
+
+def parser(about: str | None) -> argparse.ArgumentParser:
+    """Of a script, whose docstring is what `--help` says."""
+    whole = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=about, formatter_class=whole)
 
 
 def some_of(allowed: Collection[str]) -> Callable[[str], list[str]]:
@@ -117,6 +129,17 @@ def some_of(allowed: Collection[str]) -> Callable[[str], list[str]]:
 def counts(text: str) -> list[int]:
     """Of several, with commas between."""
     return list(map(count, text.split(",")))
+
+
+def positive(text: str) -> float:
+    """Of a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a finite number above 0, got {text}")
+    return number
 
 
 def count(text: str) -> int:

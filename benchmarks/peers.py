@@ -4,7 +4,7 @@
         [--output benchmarks/results/peers-cpu.json]
 
 Each peer of `peers_settings.py` gets a fresh virtual environment of this Python, outside the tree
-and removed at the end:
+and removed at the end; one that is there in `--venvs` already is used, and left there:
 
 install    pip installs the version that is named in `PEERS`; what is imported then is what a user
            would import. Seconds, megabytes, and the versions that came with it; of a failure, the
@@ -24,7 +24,6 @@ last one was; rows of another version are measured again. What is measured of pe
 strategies.py, vs_brax_es.py, coco.py, searches.py, sweep.py.
 """
 
-import argparse
 import contextlib
 import functools
 import json
@@ -266,9 +265,12 @@ def environment_of(name: str, folder: Path | None, keep: bool) -> Iterator[tuple
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxes-peers-")))
         venv = folder / name
-        if not keep:
+        if there := venv.exists():
+            if not (venv / "pyvenv.cfg").exists():
+                sys.exit(f"--venvs: {venv} is there, and no virtual environment")
+        elif not keep:
             stack.callback(shutil.rmtree, venv, ignore_errors=True)
-        yield venv, None if venv.exists() else installed(name, PEERS[name], venv)
+        yield venv, None if there else installed(name, PEERS[name], venv)
 
 
 def parts(peer: Peer, name: str, python: Path, pairs: int) -> Iterator[tuple[str, str, Callable]]:
@@ -297,7 +299,7 @@ def identities(name: str) -> set[tuple[str, str, str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--peers", type=machine.some_of(PEERS), default=list(PEERS))
     parser.add_argument("--pairs", type=machine.count, default=7)
     absolute = lambda folder: Path(folder).resolve()  # noqa: E731

@@ -17,7 +17,6 @@ Parts, each row written as it comes; a row that the output has already is not ma
 Exits with 1 where a bar is missed.
 """
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -442,7 +441,7 @@ PARTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--seeds", type=machine.count, default=10)
     parser.add_argument("--cpu-devices", type=machine.count)

@@ -437,6 +437,9 @@ def main() -> int:
             shutil.copytree(ROOT / name, copy / name)
         shutil.copy(ROOT / "pyproject.toml", copy)
         words = sys.argv[1:]
+        for word in words:
+            if not any(word in error.name for error in ERRORS):
+                sys.exit(f"no planted error has {word!r} in its name")
         chosen = [error for error in ERRORS if not words or any(w in error.name for w in words)]
         for tests in sorted({error.tests for error in chosen}):
             if not tests_pass(copy, tests):

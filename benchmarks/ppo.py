@@ -9,7 +9,6 @@ what it writes about that. Each task leaves a directory like a sweep's, which `t
 reads. A seed that was cut begins anew, since brax keeps no optimizer.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -148,9 +147,7 @@ def use_devices(n: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = machine.parser(__doc__)
     parser.add_argument("--tasks", type=machine.some_of(VALUES), default=list(VALUES))
     parser.add_argument("--steps", type=machine.count, help="default: the task's")
     parser.add_argument("--seeds", type=machine.count, default=5)

@@ -6,7 +6,6 @@ and seed, one after another, and then measures the parts of a generation:
     python benchmarks/quickstart.py [--seeds 5] [--output benchmarks/results/quickstart-cpu.json]
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -67,7 +66,7 @@ def profile(strategy_name: str, repeats: int = 5) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--seeds", type=machine.count, default=5)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()

@@ -7,7 +7,6 @@ last two write `FOLDER/record.json`: sha256 by name, of each metric's column, of
 final state, and of what the result says. Both old and new forms of the interface are known here.
 """
 
-import argparse
 import csv
 import hashlib
 import inspect
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import commits
 import jax
 import jax.numpy as jnp
+import machine
 import numpy as np
 import orbax.checkpoint as ocp
 import yaml
@@ -315,7 +315,7 @@ CASES: Mapping[str, Callable[[Run], Record]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("case", choices=CASES)
     parser.add_argument("devices", type=int)
     parser.add_argument("part", choices=["whole", "half", "rest"])

@@ -34,7 +34,6 @@ with the horizon, and who comes further; returns are compared seed by seed.
 With --draw nothing is measured: the picture is drawn from the output.
 """
 
-import argparse
 from pathlib import Path
 
 import jax
@@ -56,7 +55,7 @@ PARTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--cpu-devices", type=machine.count, default=num_cores())
     parser.add_argument("--output", type=Path, default=OUTPUT)

@@ -14,7 +14,6 @@ several devices the largest population is also run on one of them. Exits with 1 
 missed.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -165,7 +164,7 @@ def summarize(population: int, ratios: list[float]) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--environments", type=machine.some_of(NAMES), default=list(BARS))
     parser.add_argument("--populations", type=machine.counts, default=[256, 2048])
     parser.add_argument("--lanes", type=machine.count)

@@ -15,7 +15,6 @@ Three parts, each row written as it comes:
 Exits with 1 where a bar is missed.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -156,7 +155,7 @@ PARTS = {"hand": hand, "restarts": restarts, "repeated": repeated}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--repeats", type=machine.count, default=5)
     parser.add_argument("--output", type=Path)

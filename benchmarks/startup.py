@@ -9,7 +9,6 @@ time is the process's, from its start:
 Exits with 1 where a bar is missed.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -38,7 +37,7 @@ def start(config: str, folder: str) -> tuple[float, list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--config", default="hopper")
     parser.add_argument("--repeats", type=machine.count, default=5)
     parser.add_argument("--output", type=Path)

@@ -18,7 +18,6 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
 
-import argparse
 import statistics
 import sys
 import time
@@ -318,7 +317,7 @@ def table_line(row: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--repeats", type=machine.count, default=7)
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--output", type=Path)

@@ -14,7 +14,6 @@ memory    the plan's bytes over what the process takes, by the number of trials
 Exits with 1 where a bar is missed.
 """
 
-import argparse
 import multiprocessing
 import multiprocessing.connection
 import statistics
@@ -257,7 +256,7 @@ PARTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()

@@ -25,6 +25,7 @@ tests and without compilation.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,11 @@ OUTPUT = Path("benchmarks/results/table-cpu.json")
 def collect(options: argparse.Namespace) -> int:
     """Adds rows to the result; how many directories were refused."""
     known = table_rows.read(options.output) if options.output.exists() else {}
+    whole = whole_of(options.whole) or known.get("whole")
     new, refused = {}, {}
-    found = directories(options.runs)
-    if not found:
-        sys.exit(f"{options.runs}: holds no runs")
+    found = runs_below(options.runs)
+    if options.searches is not None:
+        runs_below(options.searches)
     for path in found:
         try:
             new[str(path)] = row_of(path, options.seeds, options.steps)
@@ -64,10 +66,11 @@ def collect(options: argparse.Namespace) -> int:
     for row in rows:  # what pages cite: interquartile means, and the ends of the interval
         row["end"] = [finite(value) for value in table_text.end(row)]
         row["zero"] = finite(table_text.zero_policy([row]).middle)
-        old = before.get((row["task"], row["algorithm"]))
-        if old and old["end"] != row["end"]:
+        old = before.get((row["task"], row["algorithm"]), row)
+        if changed := [field for field in row if row[field] != old.get(field)]:
             name = f"{row['task']} by {row['algorithm']}"
-            print(f"{name}: {row['end'][0]}, in place of {old['end'][0]}")
+            ends = f"{row['end'][0]}, in place of {old['end'][0]}"
+            print(f"{name}: {ends} ({', '.join(changed)} are others)")
     searches = known.get("searches", [])
     if options.searches is not None:
         searches, unfinished = table_search.collected(options.searches, searches)
@@ -78,7 +81,7 @@ def collect(options: argparse.Namespace) -> int:
     if rows:
         about = {"machine": rows[0]["machine"]}  # of the first one; each has its own
         content = {"rows": rows, "searches": searches, "films": known.get("films", {})}
-        if (whole := whole_of(options.whole) or known.get("whole")) is not None:
+        if whole is not None:
             content["whole"] = whole
         table_rows.write(options.output, about | content)
     where = f"{len(rows)} in {options.output}" if rows else "nothing is written"
@@ -86,14 +89,25 @@ def collect(options: argparse.Namespace) -> int:
     return len(refused)
 
 
+def runs_below(folder: Path) -> list[Path]:
+    """The directories of runs there; exits where there are none."""
+    return directories(folder) or sys.exit(f"{folder}: holds no runs")
+
+
 def whole_of(path: Path | None) -> dict[str, Any] | None:
     """What `ppo.py` wrote about being whole, if that is given."""
-    fields = {"backend": str, "steps": int, "returns": list}
-    return None if path is None else read_json(path / "whole.json", fields)
+    if path is None:
+        return None
+    about = read_json(path / "whole.json", {"backend": str, "steps": int, "returns": list})
+    for value in about["returns"]:
+        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise ValueError(f"{path / 'whole.json'}: returns must be numbers, got {value!r}")
+    return about
 
 
 def film(options: argparse.Namespace) -> None:
     """Adds films to the result, each as it comes."""
+    runs_below(options.runs)
     for task in TASKS:
         rows = table_rows.read(options.output)["rows"]
         if (shown := filmed(task, rows, options.runs, options.films)) is not None:
@@ -112,12 +126,14 @@ def draw(options: argparse.Namespace) -> None:
 
 def for_each(options: argparse.Namespace) -> None:
     """Searches or trains, one task and strategy after another."""
+    for task in options.tasks:
+        for name in options.strategies or ():
+            if name not in SETTINGS[task]:
+                there = ", ".join(SETTINGS[task])
+                sys.exit(f"--strategies: {task} has settings of {there}, not of {name}")
     jaxes.use_cpu_devices(options.cpu_devices)
     for task in options.tasks:
         for name in options.strategies or SETTINGS[task]:
-            if name not in SETTINGS[task]:
-                print(f"{task} has no settings of {name}", flush=True)
-                continue
             steps = options.steps or TASKS[task].steps
             folder = options.runs / task / name
             if options.command == "search":
@@ -127,9 +143,7 @@ def for_each(options: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = machine.parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for command, runs, seeds, steps, told in [
         ("search", "runs/search", 2, 2_000_000, "default: 2e6"),
@@ -167,12 +181,10 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    if options.command in ("search", "train"):
-        for_each(options)
-        return
+    commands = {"collect": collect, "film": film, "draw": draw}
     try:
-        refused = {"collect": collect, "film": film, "draw": draw}[options.command](options)
-    except ValueError as error:  # which says what is wrong with a file
+        refused = commands.get(options.command, for_each)(options)
+    except (ValueError, OSError) as error:  # which says what is wrong with a file
         sys.exit(str(error))
     sys.exit(1 if refused else 0)
 

@@ -6,6 +6,7 @@ directory is a sweep's, with one trial a seed; that of `ppo.py` has the same fil
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,10 @@ def unfinished(trials: Sequence[Path], steps: int) -> list[int]:
     for i, trial in enumerate(trials):
         if not (trial / FINAL).exists():
             left.append(i)
-        elif (given := json.loads((trial / FINAL).read_text())["steps"]) != steps:
-            raise SystemExit(f"{trial} was trained for {given:,} steps: choose another --runs")
+        elif (given := read_json(trial / FINAL, {"steps": int})["steps"]) != steps:
+            raise SystemExit(
+                f"{trial} was trained for {given:,} steps: choose another folder of runs"
+            )
     return left
 
 
@@ -122,10 +125,10 @@ def row_of(path: Path, num_seeds: int, steps: int | None = None) -> dict[str, An
       RefusedError: it is cut, damaged, of another protocol, or has another number of seeds.
     """
     try:
-        return _row(_seeds(path, num_seeds, steps))
+        return json.loads(json.dumps(_row(_seeds(path, num_seeds, steps)), allow_nan=False))
     except RefusedError:
         raise
-    except ValueError as error:  # which says what is damaged
+    except (ValueError, OSError) as error:  # which says what is damaged
         raise RefusedError(str(error)) from error
     except (KeyError, TypeError, AttributeError) as error:
         raise RefusedError(f"is no run of the table: {error!r}") from error
@@ -204,6 +207,9 @@ class Seed:
         self.commit = self.final["commit"]
         self.machine = {name: self.final["machine"][name] for name in MACHINE}
         self.result = {name: self.final["result"][name] for name in (*TOLD, "generation")}
+        score = self.result["score"]
+        if score is not None and not (isinstance(score, int | float) and math.isfinite(score)):
+            raise RefusedError(f"is damaged: the score of {path.name} is {score!r}")
         self.task = self.config["environment"]["env_name"]
         self.algorithm = self.config["strategy"]["name"]
         self._check_protocol(TASKS[self.task].steps if steps is None else steps)

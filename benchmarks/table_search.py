@@ -1,7 +1,6 @@
 """Searches settings for the table: sigma, learning rate and network, with seeds that it has not."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +103,21 @@ def collected(root: Path, known: Sequence[Row]) -> tuple[list[Row], dict[str, st
     return sorted(found.values(), key=by_name), refused
 
 
-def found_by(settings: Mapping[str, Any], searches: Sequence[Row]) -> str:
-    """In a line, what the searches of a task and strategy cost, where these settings are among
-    those that were tried; else that they are given."""
-    if not any(map(partial(_tried, settings), searches)):
-        return "given"
+def found_by(settings: Mapping[str, Any], task: str, searches: Sequence[Row]) -> str:
+    """In a line, where the settings of a row are from, and what was searched on its task.
+
+    Args:
+      searches: those of its strategy, on all tasks.
+    """
+    there = [row["task"] for row in searches if _tried(settings, row)]
+    mine = [row for row in searches if row["task"] == task]
+    if task in there:
+        return _cost(mine)
+    origin = f"found on {there[0]}" if there else "given"
+    return f"{origin}; searched here: {_cost(mine)}" if mine else origin
+
+
+def _cost(searches: Sequence[Row]) -> str:
     tried = sum(len(row["tried"]) for row in searches)
     counts = [len(row["seeds"]) for row in searches]
     seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))

@@ -2,7 +2,7 @@
 
 Over the seeds of a row each number is an interquartile mean with its 95 % bootstrap interval
 (`jaxes.statistics`). One algorithm is said to be ahead of another only where their intervals are
-apart.
+apart, as they are printed.
 """
 
 import math
@@ -53,15 +53,24 @@ class Interval(NamedTuple):
         return number(self.middle) + known * f" ({number(self.low)} to {number(self.high)})"
 
     def is_above(self, other: "Interval") -> bool:
-        """Whether it is apart from the other one, and above it."""
-        return self.low > other.high
+        """Whether it is apart from the other one, and above it, also as they are printed: by less
+        nothing is said."""
+        return _rounded(self.low) > _rounded(other.high)
 
 
 def number(value: float) -> str:
     if math.isnan(value):
         return NOTHING
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{digits}f}"
+    return f"{value:,.{_digits(value)}f}"
+
+
+def _digits(value: float) -> int:
+    """How many of them are told behind the point."""
+    return 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+
+
+def _rounded(value: float) -> float:
+    return round(value, _digits(value)) if math.isfinite(value) else value
 
 
 def drawn(result: Mapping[str, Any], source: str) -> str:
@@ -71,13 +80,12 @@ def drawn(result: Mapping[str, Any], source: str) -> str:
     parts = [_heading(source), whole_told(whole) if is_whole else ""]
     for task in TASKS:
         rows = {row["algorithm"]: row for row in result["rows"] if row["task"] == task}
-        searches = [row for row in result["searches"] if row["task"] == task]
         parts.append(f"## {task}\n")
         parts.append(returns_table(task, rows, is_whole))
         if len(rows) > 1:
             parts += [improvement_table(rows), verdict(rows)]
         if rows:
-            parts.append(settings_table(rows, searches))
+            parts.append(settings_table(task, rows, result["searches"]))
         if found := result.get("films", {}).get(task):
             parts.append(film_of(found, rows.values()))
     if all(row["machine"]["device"] == "cpu" for row in result["rows"]):
@@ -116,11 +124,11 @@ machine alone; compilation is that of the last start. A strategy's seeds share a
 PPO run one after another.
 
 Settings of evolution strategies are given, or were searched on these tasks: the last table of each
-says which, and what a search cost. They train on the return less the alive penalty a step that it
-names. PPO trains on the plain return, with the settings of Brax's notebook, made for 2 M steps on
-inverted_pendulum, 20 M on inverted_double_pendulum and 50 M on others; of hopper and walker2d it
-has none: they have those of ant with half the environments and half the batch. Its network is
-Brax's, four layers of 32.
+says which, and what searches cost. They train on the return less the alive penalty a step that it
+names. PPO trains on the plain return, and nothing of it was searched: it has the settings of Brax's
+notebook, made for 2 M steps on inverted_pendulum, 20 M on inverted_double_pendulum and 50 M on
+others; of hopper and walker2d it has none: they have those of ant with half the environments and
+half the batch. Its network is Brax's, four layers of 32.
 
 Bootstrap intervals of five seeds never leave the range of the runs, and are narrow: a probability
 of 1 says that each run of the one ended above each of the other.
@@ -251,8 +259,8 @@ def verdict(rows: Mapping[str, Row]) -> str:
     return f"{' '.join(said)}\n"
 
 
-def settings_table(rows: Mapping[str, Row], searches: Sequence[Row]) -> str:
-    """What each was run with, and how that was found."""
+def settings_table(task: str, rows: Mapping[str, Row], searches: Sequence[Row]) -> str:
+    """What each was run with, and how that was found, by the searches on all tasks."""
     head = [
         "algorithm",
         "policy",
@@ -280,7 +288,7 @@ def settings_table(rows: Mapping[str, Row], searches: Sequence[Row]) -> str:
                 policy["name"] + (f" {tuple(hidden)}" if hidden is not None else ""),
                 str(settings["population_size"] or NOTHING),
                 ", ".join(told),
-                settings["numbers"].get("source") or found_by(settings, mine),
+                settings["numbers"].get("source") or found_by(settings, task, mine),
                 f"{row['seconds']:,.0f}, {row['compile_seconds']:,.0f}",
                 ", ".join([place(row["machine"]), *(f"{x} {y}" for x, y in about.items())]),
             ]

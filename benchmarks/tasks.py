@@ -17,7 +17,6 @@ Parts, each row written as it comes; rows that the output has already are not me
 Exits with 1 where a bar of the trap is missed.
 """
 
-import argparse
 import functools
 import statistics
 import time
@@ -434,7 +433,7 @@ PARTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=list(PARTS))
     parser.add_argument("--seeds", type=machine.count, default=20)
     parser.add_argument("--cpu-devices", type=machine.count)

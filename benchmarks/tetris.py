@@ -13,7 +13,6 @@ On a CPU, `XLA_FLAGS=--xla_cpu_max_isa=AVX512` lets the compiler use wider instr
 `jaxes.use_cpu_devices` does by default. Exits with 1 where a bar is missed.
 """
 
-import argparse
 import os
 import statistics
 import sys
@@ -133,7 +132,7 @@ def in_python(seconds: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--features", type=machine.some_of(GOOD), default=list(GOOD))
     parser.add_argument("--lanes", type=machine.counts, default=[128, 512, 1024])
     parser.add_argument("--repeats", type=machine.count, default=10)

@@ -11,7 +11,6 @@ that was found, ten runs of each: mean, and standard deviation over runs.
 It goes on where it was cut. Exits with 1 unless noiseless runs end far below noisy ones.
 """
 
-import argparse
 import statistics
 import sys
 from pathlib import Path
@@ -75,7 +74,7 @@ def table(runs: Curves) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--seeds", type=machine.count, default=10)
     parser.add_argument("--iterations", type=machine.count, default=80)
     parser.add_argument("--run-dir", type=Path, default=Path("runs/tetris-cem"))

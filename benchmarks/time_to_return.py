@@ -106,11 +106,11 @@ def time_of(side: str, seed: int, options: argparse.Namespace) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("--seeds", type=machine.count, default=5)
     parser.add_argument("--target", type=float, default=1500)
-    parser.add_argument("--sigma", type=float, default=0.05)
-    parser.add_argument("--learning-rate", type=float, default=0.02)
+    parser.add_argument("--sigma", type=machine.positive, default=0.05)
+    parser.add_argument("--learning-rate", type=machine.positive, default=0.02)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--side", choices=SIDES, help="run one side alone, in this process")
     parser.add_argument("--seed", type=int, default=0, help="of that side")

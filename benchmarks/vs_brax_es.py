@@ -14,7 +14,6 @@ devices (evosax's members are divided over a mesh, which its users do themselves
 is missed.
 """
 
-import argparse
 import contextlib
 import functools
 import statistics
@@ -204,7 +203,7 @@ def compare(ours: Ours, peer: str, env_name: str, population: int, generations: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument(
         "--environments", type=machine.some_of(BRAX_ENVIRONMENTS), default=list(BARS)
     )

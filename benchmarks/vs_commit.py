@@ -185,7 +185,7 @@ def show(row: dict[str, Any]) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+    parser = machine.parser(__doc__)
     parser.add_argument("old")
     parser.add_argument("new", nargs="?")
     parser.add_argument("--new-tree", type=Path, help="a folder in place of the new commit")

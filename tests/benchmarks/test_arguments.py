@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import machine
+import peers
 
 
 @pytest.mark.parametrize(("text", "number"), [("1", 1), ("2e6", 2_000_000), ("20.0", 20)])
@@ -21,6 +22,38 @@ def test_a_count_is_a_whole_number(text, number):
 def test_what_is_no_count_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="must be a whole number, at least 1, got"):
         machine.counts(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x"])
+def test_what_is_not_positive_is_refused(text):
+    assert machine.positive("0.05") == 0.05
+    with pytest.raises(argparse.ArgumentTypeError, match="a finite number above 0, got "):
+        machine.positive(text)
+
+
+def test_rows_of_a_damaged_file_are_named(tmp_path):
+    path = tmp_path / "rows.json"
+    assert machine.rows_of(path) == machine.rows_of(None) == []
+    path.write_text('{"rows": [')
+    with pytest.raises(SystemExit, match=r"rows\.json is damaged"):
+        machine.rows_of(path)
+
+
+def test_an_environment_that_was_there_stays(tmp_path):
+    ours, venv = tmp_path / "evosax" / "mine", tmp_path / "evox"
+    ours.parent.mkdir()
+    ours.write_text("precious")
+    with (
+        pytest.raises(SystemExit, match="evosax is there, and no virtual environment"),
+        peers.environment_of("evosax", tmp_path, keep=False),
+    ):
+        pass
+    venv.mkdir()
+    (venv / "pyvenv.cfg").touch()
+    with peers.environment_of("evox", tmp_path, keep=False) as (found, row):
+        assert (found, row) == (venv, None)
+    assert ours.read_text() == "precious"
+    assert venv.exists()
 
 
 def test_names_are_those_that_there_are():

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import re
 import shutil
 import sys
@@ -206,6 +207,15 @@ BROKEN = {
     "is no run of the table: KeyError('cores')": lambda path: change(
         path / "0001" / "final.json", "machine", to={"processor": "a processor"}
     ),
+    "is damaged: the score of 0001 is nan": lambda path: change(
+        path / "0001" / "final.json", "result", "score", to=math.nan
+    ),
+    "is damaged: the score of 0001 is 'high'": lambda path: change(
+        path / "0001" / "final.json", "result", "score", to="high"
+    ),
+    "are not JSON compliant": lambda path: change(
+        path / "0001" / "final.json", "result", "measures", "distance", to=math.inf
+    ),
     "metrics.jsonl, line 3": lambda path: spoil(path / "0001" / "metrics.jsonl"),
 }
 
@@ -306,7 +316,9 @@ def test_rows_stay_and_are_replaced_by_as_many_seeds_of_the_same_protocol_alone(
     write_runs(runs / "e", values=(200, 210, 220, 230))
     code, rows = collected("--seeds", "4")
     assert code == 1
-    assert "e is a second one of hopper by cem" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "e is a second one of hopper by cem" in said.err
+    assert "hopper by cem: 4300.0, in place of 2300.0 (seeds, end are others)" in said.out
     ends = {each["algorithm"]: table_rows.returns_of(each).tolist() for each in rows}
     assert ends == {"ars": [2000, 2200, 2400, 2600], "cem": [4000, 4200, 4400, 4600]}
     change(tmp_path / "table.json", "rows", 1, "protocol", "test_episodes", to=64)
@@ -353,6 +365,7 @@ def test_where_nothing_is_collected_nothing_is_written(monkeypatch, tmp_path):
         (["train", "--strategies", "cem,aars"], "no 'aars'; there are cem, cma_es"),
         (["search", "--networks", "mlp"], "no 'mlp'; there are linear"),
         (["collect", "runs", "--seeds", "0"], "must be a whole number, at least 1, got 0"),
+        (["film", "runs", "--seeds", "3"], "unrecognized arguments: --seeds"),
         (["train", "--steps", "-5"], "must be a whole number, at least 1, got -5"),
     ],
 )
@@ -436,6 +449,15 @@ def test_nobody_is_said_to_be_ahead_where_intervals_overlap(tmp_path, collected)
     assert "| 3 |  |" in lines["snes"]  # of which the table has no settings
 
 
+def test_intervals_are_apart_as_they_are_printed():
+    close = [
+        table_text.Interval(9343.3, low, high) for low, high in ((9343.3, 9343.4), (9343, 9343.2))
+    ]
+    assert not close[0].is_above(close[1])
+    assert table_text.Interval(9345, 9344, 9346).is_above(close[0])
+    assert not close[0].is_above(table_text.Interval(1, math.nan, math.nan))
+
+
 def test_nothing_is_ahead_where_there_are_two_seeds(tmp_path, collected):
     for name, values in (("cem", (100, 110)), ("ars", (10, 20))):
         write_runs(tmp_path / "runs" / name, algorithm=name, values=values)
@@ -459,6 +481,29 @@ def test_what_is_no_result_is_refused_in_a_line(monkeypatch, tmp_path):
     assert "table.json is damaged: ValueError: its machine is None" in command(
         monkeypatch, "draw", path
     )
+
+
+def test_places_and_settings_that_there_are_not_are_named_before_anything_is_run(
+    monkeypatch, tmp_path
+):
+    write_runs(tmp_path / "runs" / "cem")
+    none, output = tmp_path / "none", tmp_path / "table.json"
+    collects = ["collect", tmp_path / "runs", "--seeds", 3, "--output", output]
+    for arguments, why in [
+        (["film", none], f"{none}: holds no runs"),
+        ([*collects, "--searches", none], f"{none}: holds no runs"),
+        ([*collects, "--whole", none], f"[Errno 2] No such file or directory: '{none}/whole.json'"),
+        (
+            ["train", "--tasks", "hopper", "--strategies", "sep_cma_es"],
+            "hopper has settings of cem",
+        ),
+    ]:
+        assert why in command(monkeypatch, *arguments)
+    about = {"backend": "positional", "steps": 2_000_000, "returns": [1000.0, "a"]}
+    (tmp_path / "whole.json").write_text(json.dumps(about))
+    said = command(monkeypatch, *collects, "--whole", tmp_path)
+    assert "whole.json: returns must be numbers, got 'a'" in said
+    assert not output.exists()
 
 
 def test_a_seed_that_diverged_on_the_way_is_told_at_the_mark(tmp_path, collected):
@@ -504,20 +549,23 @@ def search_of(**more):
 def test_only_settings_that_a_search_tried_are_said_to_be_found_by_it():
     linear = search_of(settings=search_of()["settings"] | {"policy": {"name": "linear"}}, id="b")
     said = "4 settings x 2 seeds, 4.0 M steps, 200 s"
-    assert table_search.found_by(SETTINGS, [search_of(), linear]) == said
+    assert table_search.found_by(SETTINGS, "hopper", [search_of(), linear]) == said
     of_three = linear | {"seeds": [1000, 1001, 1002]}
     of_five = linear | {"seeds": list(range(1000, 1005))}
     searches = [search_of(), of_three, of_five]
-    assert "settings x 2 to 5 seeds," in table_search.found_by(SETTINGS, searches)
-    assert table_search.found_by(SETTINGS, [linear]) == "given"
-    assert table_search.found_by(SETTINGS, []) == "given"
+    assert "settings x 2 to 5 seeds," in table_search.found_by(SETTINGS, "hopper", searches)
+    assert table_search.found_by(SETTINGS, "hopper", []) == "given"
     for other in (
         {"population_size": 32},
         {"problem": {"alive_penalty": 0.0}},
         {"numbers": {"sigma": 0.2, "noise": 0.0}},
         {"numbers": {"sigma": 0.1, "noise": 0.1}},
     ):
-        assert table_search.found_by(SETTINGS | other, [search_of()]) == "given"
+        said = table_search.found_by(SETTINGS | other, "hopper", [search_of()])
+        assert said == "given; searched here: 2 settings x 2 seeds, 2.0 M steps, 100 s"
+    elsewhere = [search_of(task="ant"), linear]
+    said = table_search.found_by(SETTINGS, "hopper", elsewhere)
+    assert said == "found on ant; searched here: 2 settings x 2 seeds, 2.0 M steps, 100 s"
 
 
 def write_search(path, first=1000):
@@ -635,7 +683,7 @@ def test_settings_are_told_with_their_words():
     (row,) = [each for each in ROWS if (each["task"], each["algorithm"]) == ("hopper", "openai_es")]
     numbers = row["settings"]["numbers"] | {"sampling": "block", "source": "a paper"}
     text = table_text.settings_table(
-        {"a": row | {"settings": row["settings"] | {"numbers": numbers}}}, []
+        "hopper", {"a": row | {"settings": row["settings"] | {"numbers": numbers}}}, []
     )
     assert "learning_rate 0.02, weight_decay 0, optimizer adam, " in text
     assert "sampling block, alive_penalty 1 | a paper |" in text
