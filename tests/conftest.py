@@ -40,6 +40,18 @@ import jaxes  # noqa: E402, F401
 jax.devices()
 
 
+def _variables():
+    return {name: x for name, x in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+@pytest.fixture(autouse=True)
+def environment_stays():
+    """What a test leaves there would reach the processes of others: flags of XLA, say."""
+    before = _variables()
+    yield
+    assert _variables() == before
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """The directory of a finished sweep: read it, and copy it to change it."""
