@@ -1,5 +1,5 @@
-"""What the benchmarks share: the machine's description, how results are kept and judged, and types
-of arguments."""
+"""What the benchmarks share: the machine's description, how results are kept and judged, the parser
+of arguments and their types."""
 
 import argparse
 import json

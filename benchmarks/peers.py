@@ -37,7 +37,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -258,19 +258,32 @@ def measured(library: str, case: dict[str, Any], python: Path, pairs: int) -> di
 # All of it.
 
 
+def check_environments(folder: Path, names: Iterable[str]) -> None:
+    """Exits where what is there for one of these peers is no environment that has its version."""
+    for name in names:
+        venv, wanted = folder / name, PEERS[name].version
+        if venv.exists():
+            python = venv / "bin" / "python"
+            there = versions(python) if python.exists() else {}
+            found = {each.lower().replace("_", "-"): there[each] for each in there}.get(name)
+            if found != wanted:
+                has = f"has {name} {found}, not {wanted}" if found else f"is there without {name}"
+                sys.exit(f"--venvs: {venv} {has}: remove it, or choose another folder")
+
+
 @contextlib.contextmanager
 def environment_of(name: str, folder: Path | None, keep: bool) -> Iterator[tuple[Path, Any]]:
-    """A peer's virtual environment, and the row of its installation (None where it was kept)."""
+    """A peer's virtual environment, and the row of its installation (None where it was there)."""
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxes-peers-")))
         venv = folder / name
-        if there := venv.exists():
-            if not (venv / "pyvenv.cfg").exists():
-                sys.exit(f"--venvs: {venv} is there, and no virtual environment")
-        elif not keep:
+        if venv.exists():
+            yield venv, None
+            return
+        if not keep:
             stack.callback(shutil.rmtree, venv, ignore_errors=True)
-        yield venv, None if there else installed(name, PEERS[name], venv)
+        yield venv, installed(name, PEERS[name], venv)
 
 
 def parts(peer: Peer, name: str, python: Path, pairs: int) -> Iterator[tuple[str, str, Callable]]:
@@ -308,6 +321,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
     rows = machine.rows_of(options.output)
+    if options.venvs is not None:
+        check_environments(options.venvs, options.peers)
 
     def add(part: str, name: str, case: str, found: dict[str, Any]) -> None:
         about = {"part": part, "peer": name, "version": PEERS[name].version, "case": case}

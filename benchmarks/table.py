@@ -25,7 +25,6 @@ tests and without compilation.
 """
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ import table_search
 import table_text
 from table_films import filmed
 from table_rows import merged
-from table_runs import RefusedError, directories, row_of
+from table_runs import RefusedError, check_number, directories, row_of
 from table_search import search
 from table_settings import GRIDS, NETWORKS, SETTINGS, TASKS
 from table_train import train
@@ -52,25 +51,27 @@ def collect(options: argparse.Namespace) -> int:
     """Adds rows to the result; how many directories were refused."""
     known = table_rows.read(options.output) if options.output.exists() else {}
     whole = whole_of(options.whole) or known.get("whole")
+    if (old := known.get("whole", whole)) != whole:
+        print(f"PPO is whole by {whole}, in place of {old}")
     new, refused = {}, {}
-    found = runs_below(options.runs)
+    found = runs_below("runs", options.runs)
     if options.searches is not None:
-        runs_below(options.searches)
+        runs_below("--searches", options.searches)
     for path in found:
         try:
             new[str(path)] = row_of(path, options.seeds, options.steps)
         except RefusedError as error:
             refused[str(path)] = str(error)
-    before = {(row["task"], row["algorithm"]): row for row in known.get("rows", [])}
-    rows, left_out = merged(list(before.values()), new)
+    before = {(row["task"], row["algorithm"]): dict(row) for row in known.get("rows", [])}
+    rows, left_out = merged(known.get("rows", []), new)
     for row in rows:  # what pages cite: interquartile means, and the ends of the interval
         row["end"] = [finite(value) for value in table_text.end(row)]
         row["zero"] = finite(table_text.zero_policy([row]).middle)
         old = before.get((row["task"], row["algorithm"]), row)
         if changed := [field for field in row if row[field] != old.get(field)]:
             name = f"{row['task']} by {row['algorithm']}"
-            ends = f"{row['end'][0]}, in place of {old['end'][0]}"
-            print(f"{name}: {ends} ({', '.join(changed)} are others)")
+            ends = f"{row['end'][0]}, in place of {old.get('end', [None])[0]}"
+            print(f"{name}: {ends} (changed: {', '.join(changed)})")
     searches = known.get("searches", [])
     if options.searches is not None:
         searches, unfinished = table_search.collected(options.searches, searches)
@@ -89,25 +90,28 @@ def collect(options: argparse.Namespace) -> int:
     return len(refused)
 
 
-def runs_below(folder: Path) -> list[Path]:
+def runs_below(field: str, folder: Path) -> list[Path]:
     """The directories of runs there; exits where there are none."""
-    return directories(folder) or sys.exit(f"{folder}: holds no runs")
+    return directories(folder) or sys.exit(f"{field}: {folder} holds no runs")
 
 
 def whole_of(path: Path | None) -> dict[str, Any] | None:
     """What `ppo.py` wrote about being whole, if that is given."""
     if path is None:
         return None
-    about = read_json(path / "whole.json", {"backend": str, "steps": int, "returns": list})
-    for value in about["returns"]:
-        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
-            raise ValueError(f"{path / 'whole.json'}: returns must be numbers, got {value!r}")
+    file = path / "whole.json"
+    about = read_json(file, {"backend": str, "steps": int, "returns": list})
+    try:
+        for value in about["returns"]:
+            check_number("a return", value)
+    except RefusedError as error:
+        raise ValueError(f"{file} {error}") from error
     return about
 
 
 def film(options: argparse.Namespace) -> None:
     """Adds films to the result, each as it comes."""
-    runs_below(options.runs)
+    runs_below("runs", options.runs)
     for task in TASKS:
         rows = table_rows.read(options.output)["rows"]
         if (shown := filmed(task, rows, options.runs, options.films)) is not None:
@@ -181,9 +185,11 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    commands = {"collect": collect, "film": film, "draw": draw}
+    if options.command in ("search", "train"):
+        for_each(options)
+        return
     try:
-        refused = commands.get(options.command, for_each)(options)
+        refused = {"collect": collect, "film": film, "draw": draw}[options.command](options)
     except (ValueError, OSError) as error:  # which says what is wrong with a file
         sys.exit(str(error))
     sys.exit(1 if refused else 0)

@@ -1,6 +1,5 @@
 """Films of the best seed of each task: a return says little about how it was come by."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from table_rows import Row, best_of, shown_by
 from table_runs import FINAL
 
 import jaxes
+from jaxes.files import read_json
 from jaxes.training.directory import trial_dir
 
 SECONDS, WIDTH, HEIGHT = 8.0, 240, 180
@@ -32,7 +32,7 @@ def filmed(task: str, rows: Sequence[Row], runs: Path, output: Path) -> dict[str
     shown, run = shown_by(row, index), trial_dir(runs / task / row["algorithm"], index)
     if not run.exists():
         return None
-    score = json.loads((run / FINAL).read_text())["result"]["score"]
+    score = read_json(run / FINAL, {"result": dict})["result"].get("score")
     if score != shown["return"]:
         print(f"{run} has a return of {score}, not {shown['return']}: not filmed")
         return None

@@ -58,6 +58,13 @@ def check(what: str, found: Any, expected: Any) -> None:
         raise RefusedError(f"is of another protocol: {what} is {found!r}, not {expected!r}")
 
 
+def check_number(what: str, value: Any) -> None:
+    """Raises a RefusedError unless it is a finite number, or None, of what diverged."""
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (known and abs(value) < math.inf):
+        raise RefusedError(f"is damaged: {what} must be a finite number or null, got {value!r}")
+
+
 def keep_final(directory: Path, steps: int, result: RunResult, compile_seconds: float) -> None:
     """Writes into a seed's directory what its last policy came to in fresh episodes: it has ended.
 
@@ -125,7 +132,8 @@ def row_of(path: Path, num_seeds: int, steps: int | None = None) -> dict[str, An
       RefusedError: it is cut, damaged, of another protocol, or has another number of seeds.
     """
     try:
-        return json.loads(json.dumps(_row(_seeds(path, num_seeds, steps)), allow_nan=False))
+        # As it is read again, so that it compares with the rows that are kept.
+        return json.loads(json.dumps(_row(_seeds(path, num_seeds, steps))))
     except RefusedError:
         raise
     except (ValueError, OSError) as error:  # which says what is damaged
@@ -207,9 +215,10 @@ class Seed:
         self.commit = self.final["commit"]
         self.machine = {name: self.final["machine"][name] for name in MACHINE}
         self.result = {name: self.final["result"][name] for name in (*TOLD, "generation")}
-        score = self.result["score"]
-        if score is not None and not (isinstance(score, int | float) and math.isfinite(score)):
-            raise RefusedError(f"is damaged: the score of {path.name} is {score!r}")
+        numbers = {name: self.result[name] for name in TOLD if name != "measures"}
+        numbers |= self.result["measures"] | {"compile_seconds": self.final["compile_seconds"]}
+        for name, value in numbers.items():
+            check_number(f"{name} of {path.name}", value)
         self.task = self.config["environment"]["env_name"]
         self.algorithm = self.config["strategy"]["name"]
         self._check_protocol(TASKS[self.task].steps if steps is None else steps)

@@ -104,16 +104,16 @@ def collected(root: Path, known: Sequence[Row]) -> tuple[list[Row], dict[str, st
 
 
 def found_by(settings: Mapping[str, Any], task: str, searches: Sequence[Row]) -> str:
-    """In a line, where the settings of a row are from, and what was searched on its task.
+    """In a line, where the settings of a row were tried, and what was searched on its task.
 
     Args:
       searches: those of its strategy, on all tasks.
     """
-    there = [row["task"] for row in searches if _tried(settings, row)]
+    there = dict.fromkeys(row["task"] for row in searches if _tried(settings, row))
     mine = [row for row in searches if row["task"] == task]
     if task in there:
         return _cost(mine)
-    origin = f"found on {there[0]}" if there else "given"
+    origin = f"tried on {', '.join(there)}" if there else "given"
     return f"{origin}; searched here: {_cost(mine)}" if mine else origin
 
 

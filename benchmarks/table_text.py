@@ -53,9 +53,8 @@ class Interval(NamedTuple):
         return number(self.middle) + known * f" ({number(self.low)} to {number(self.high)})"
 
     def is_above(self, other: "Interval") -> bool:
-        """Whether it is apart from the other one, and above it, also as they are printed: by less
-        nothing is said."""
-        return _rounded(self.low) > _rounded(other.high)
+        """Whether it is apart from the other one, and above it, as both are printed."""
+        return as_printed(self.low) > as_printed(other.high)
 
 
 def number(value: float) -> str:
@@ -69,7 +68,7 @@ def _digits(value: float) -> int:
     return 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
 
 
-def _rounded(value: float) -> float:
+def as_printed(value: float) -> float:
     return round(value, _digits(value)) if math.isfinite(value) else value
 
 
@@ -253,7 +252,8 @@ def verdict(rows: Mapping[str, Row]) -> str:
     level = [name for name in ends if name != best and name not in behind]
     said = [f"At the end {best} is ahead of {', '.join(behind)}."] if behind else []
     if level:
-        said.append(f"The intervals of {best} and of {', '.join(level)} overlap at the end.")
+        others = ", ".join(level)
+        said.append(f"As they are printed, the intervals of {best} and of {others} are not apart.")
     if others := [name for name in rows if name not in ends]:
         said.append(f"Not compared, since seeds diverged: {', '.join(others)}.")
     return f"{' '.join(said)}\n"

@@ -46,10 +46,15 @@ def _variables():
 
 @pytest.fixture(autouse=True)
 def environment_stays():
-    """What a test leaves there would reach the processes of others: flags of XLA, say."""
+    """A test that leaves something there has failed, and others do not see it: flags of XLA, say,
+    would reach the processes that they start."""
     before = _variables()
     yield
-    assert _variables() == before
+    left = _variables()
+    for name in left.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+    assert left == before
 
 
 @pytest.fixture(scope="session")

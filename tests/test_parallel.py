@@ -151,7 +151,7 @@ def test_pending_jobs_are_dealt_out_in_pairs(results):
 
 
 def test_a_started_backend_is_left_alone(results):
-    """And the environment, whose flags would reach the processes that are started later."""
+    """The environment too: its flags would reach the processes that are started later."""
     assert "must be called before" in results[4]["error"]
     jax.devices()
     before = dict(os.environ)

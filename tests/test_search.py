@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every import slow_but
 
 import jaxes
 from jaxes.search import Search, advance, begin
@@ -121,7 +122,7 @@ def test_bad_functions_and_means_are_refused():
         begin(SNES, jnp.zeros(D), jaxes.ars(4).hparams)
 
 
-@pytest.mark.parametrize("name", jaxes.STRATEGIES)
+@pytest.mark.parametrize("name", slow_but(jaxes.STRATEGIES, "cem", "cma_es", "openai_es"))
 def test_noise_that_is_held_is_the_same_noise(name):
     strategy = jaxes.STRATEGIES[name](12)
     found = []

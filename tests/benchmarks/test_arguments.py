@@ -39,21 +39,21 @@ def test_rows_of_a_damaged_file_are_named(tmp_path):
         machine.rows_of(path)
 
 
-def test_an_environment_that_was_there_stays(tmp_path):
-    ours, venv = tmp_path / "evosax" / "mine", tmp_path / "evox"
-    ours.parent.mkdir()
-    ours.write_text("precious")
-    with (
-        pytest.raises(SystemExit, match="evosax is there, and no virtual environment"),
-        peers.environment_of("evosax", tmp_path, keep=False),
-    ):
-        pass
-    venv.mkdir()
-    (venv / "pyvenv.cfg").touch()
-    with peers.environment_of("evox", tmp_path, keep=False) as (found, row):
-        assert (found, row) == (venv, None)
-    assert ours.read_text() == "precious"
-    assert venv.exists()
+def test_an_environment_that_was_there_stays(monkeypatch, tmp_path):
+    python = tmp_path / "evosax" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"--venvs: .*evosax is there without evosax: remove it"):
+        peers.check_environments(tmp_path, ["evox", "evosax"])
+    python.touch()
+    there = {"evosax": "0"}
+    monkeypatch.setattr(peers, "versions", lambda _: there)
+    with pytest.raises(SystemExit, match=rf"evosax 0, not {peers.PEERS['evosax'].version}: "):
+        peers.check_environments(tmp_path, ["evox", "evosax"])
+    there["evosax"] = peers.PEERS["evosax"].version
+    peers.check_environments(tmp_path, ["evox", "evosax"])
+    with peers.environment_of("evosax", tmp_path, keep=False) as (venv, row):
+        assert (venv, row) == (tmp_path / "evosax", None)
+    assert python.exists()
 
 
 def test_names_are_those_that_there_are():

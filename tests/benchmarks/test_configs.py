@@ -104,6 +104,7 @@ def folder(tmp_path, monkeypatch):
     """A repository of two configs, of which one needs a GPU."""
     monkeypatch.setattr(configs, "CONFIGS", tmp_path / "configs")
     monkeypatch.setattr(configs, "RESULTS", tmp_path)
+    monkeypatch.setenv(configs.PREALLOCATE, "false")
     configs.CONFIGS.mkdir()
     write("tiny", f"# A task. Not run: not measured yet.\n{RUN}")
     write("large", f"# Another task. Not run: needs a GPU.\n{RUN}")

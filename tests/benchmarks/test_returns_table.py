@@ -207,14 +207,20 @@ BROKEN = {
     "is no run of the table: KeyError('cores')": lambda path: change(
         path / "0001" / "final.json", "machine", to={"processor": "a processor"}
     ),
-    "is damaged: the score of 0001 is nan": lambda path: change(
+    "score of 0001 must be a finite number or null, got nan": lambda path: change(
         path / "0001" / "final.json", "result", "score", to=math.nan
     ),
-    "is damaged: the score of 0001 is 'high'": lambda path: change(
-        path / "0001" / "final.json", "result", "score", to="high"
+    "zero_policy_return of 0001 must be a finite number or null, got 'high'": lambda path: change(
+        path / "0001" / "final.json", "result", "zero_policy_return", to="high"
     ),
-    "are not JSON compliant": lambda path: change(
+    "distance of 0001 must be a finite number or null, got inf": lambda path: change(
         path / "0001" / "final.json", "result", "measures", "distance", to=math.inf
+    ),
+    "score of 0001 must be a finite number or null, got True": lambda path: change(
+        path / "0001" / "final.json", "result", "score", to=True
+    ),
+    "is no run of the table: TypeError": lambda path: change(
+        path / "0001" / "final.json", "result", "measures", to=None
     ),
     "metrics.jsonl, line 3": lambda path: spoil(path / "0001" / "metrics.jsonl"),
 }
@@ -318,7 +324,8 @@ def test_rows_stay_and_are_replaced_by_as_many_seeds_of_the_same_protocol_alone(
     assert code == 1
     said = capsys.readouterr()
     assert "e is a second one of hopper by cem" in said.err
-    assert "hopper by cem: 4300.0, in place of 2300.0 (seeds, end are others)" in said.out
+    assert "hopper by cem: 4300.0, in place of 2300.0 (changed: seeds, end)\n" in said.out
+    assert "by ars" not in said.out  # which stays
     ends = {each["algorithm"]: table_rows.returns_of(each).tolist() for each in rows}
     assert ends == {"ars": [2000, 2200, 2400, 2600], "cem": [4000, 4200, 4400, 4600]}
     change(tmp_path / "table.json", "rows", 1, "protocol", "test_episodes", to=64)
@@ -351,7 +358,7 @@ def test_rows_of_a_task_have_one_protocol_and_all_have_one_kind_of_device(
 def test_where_nothing_is_collected_nothing_is_written(monkeypatch, tmp_path):
     output = tmp_path / "table.json"
     said = command(monkeypatch, "collect", tmp_path / "none", "--output", output)
-    assert said == f"{tmp_path / 'none'}: holds no runs"
+    assert said == f"runs: {tmp_path / 'none'} holds no runs"
     trials = write_runs(tmp_path / "cut") / "trials"
     (trials / "0000" / "final.json").unlink()
     assert command(monkeypatch, "collect", tmp_path, "--output", output, "--seeds", 3) == 1
@@ -442,7 +449,10 @@ def test_nobody_is_said_to_be_ahead_where_intervals_overlap(tmp_path, collected)
         "openai_es": {"values": (10, 20, 30)},
     }
     text, _ = drawn(tmp_path, collected, runs)
-    assert "end ars is ahead of openai_es. The intervals of ars and of cem overlap at the" in text
+    assert (
+        "end ars is ahead of openai_es. As they are printed, the intervals of ars and of cem are"
+        in text
+    )
     best = {"snes": {"values": (300, 310, 330)}}
     text, lines = drawn(tmp_path, collected, best)
     assert "At the end snes is ahead of ars, cem, openai_es." in text
@@ -489,20 +499,19 @@ def test_places_and_settings_that_there_are_not_are_named_before_anything_is_run
     write_runs(tmp_path / "runs" / "cem")
     none, output = tmp_path / "none", tmp_path / "table.json"
     collects = ["collect", tmp_path / "runs", "--seeds", 3, "--output", output]
+    strategies = ["--strategies", "cem,sep_cma_es", "--runs", tmp_path]
+    monkeypatch.setattr(table, "train", lambda *_: pytest.fail("it has begun"))
     for arguments, why in [
-        (["film", none], f"{none}: holds no runs"),
-        ([*collects, "--searches", none], f"{none}: holds no runs"),
-        ([*collects, "--whole", none], f"[Errno 2] No such file or directory: '{none}/whole.json'"),
-        (
-            ["train", "--tasks", "hopper", "--strategies", "sep_cma_es"],
-            "hopper has settings of cem",
-        ),
+        (["film", none], f"runs: {none} holds no runs"),
+        ([*collects, "--searches", none], f"--searches: {none} holds no runs"),
+        ([*collects, "--whole", none], f"No such file or directory: '{none}/whole.json'"),
+        (["train", "--tasks", "hopper", *strategies], "hopper has settings of cem"),
     ]:
         assert why in command(monkeypatch, *arguments)
     about = {"backend": "positional", "steps": 2_000_000, "returns": [1000.0, "a"]}
     (tmp_path / "whole.json").write_text(json.dumps(about))
     said = command(monkeypatch, *collects, "--whole", tmp_path)
-    assert "whole.json: returns must be numbers, got 'a'" in said
+    assert "whole.json is damaged: a return must be a finite number or null, got 'a'" in said
     assert not output.exists()
 
 
@@ -565,7 +574,7 @@ def test_only_settings_that_a_search_tried_are_said_to_be_found_by_it():
         assert said == "given; searched here: 2 settings x 2 seeds, 2.0 M steps, 100 s"
     elsewhere = [search_of(task="ant"), linear]
     said = table_search.found_by(SETTINGS, "hopper", elsewhere)
-    assert said == "found on ant; searched here: 2 settings x 2 seeds, 2.0 M steps, 100 s"
+    assert said == "tried on ant; searched here: 2 settings x 2 seeds, 2.0 M steps, 100 s"
 
 
 def write_search(path, first=1000):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+from every import slow_but
 
 import jaxes
 from jaxes.optimize.restarts import plan_after
@@ -214,7 +215,9 @@ def test_many_dimensions_and_odd_shapes_do_not_end_a_search_early(dim):
     assert result.value < 1.05 * dim
 
 
-@pytest.mark.parametrize("name", sorted(set(jaxes.STRATEGIES) - {"cem", "plain_cma"}))
+@pytest.mark.parametrize(
+    "name", slow_but(set(jaxes.STRATEGIES) - {"cem", "plain_cma"}, "genetic", "openai_es", "snes")
+)
 def test_every_strategy_will_do(name):
     result = jaxes.minimize(lambda x: jnp.sum((x - 1) ** 2), np.zeros(2), jaxes.STRATEGIES[name])
     assert result.value < 2

@@ -35,7 +35,10 @@ def counted_programs():
 
 
 @pytest.mark.parametrize("factory", [jaxes.cma_es, jaxes.sep_cma_es])
-@pytest.mark.parametrize(("size", "bad"), [(7, "nan"), (20, "none"), (20, "all"), (48, "nan")])
+@pytest.mark.parametrize(
+    ("size", "bad"),
+    [(7, "nan"), (20, "none"), (20, "all"), pytest.param(48, "nan", marks=pytest.mark.slow)],
+)
 def test_a_padded_population_is_the_true_one(factory, size, bad):
     """The same generations as a strategy of that size has, where fitness may be missing too."""
     layout = jaxes.optimize.space.flatten(np.zeros(D, np.float32), 1.0, None).layout

@@ -96,7 +96,7 @@ def expected():
     return on_lanes(4)
 
 
-@pytest.mark.parametrize("num_lanes", [1, 5, None])
+@pytest.mark.parametrize("num_lanes", [1, pytest.param(5, marks=pytest.mark.slow), None])
 def test_results_do_not_depend_on_the_lanes(num_lanes, expected):
     other = on_lanes(num_lanes)
     np.testing.assert_allclose(other.fitness, expected.fitness, rtol=1e-5)

@@ -57,11 +57,13 @@ def jobs_of(pending, center=(0.0, 0.0)):
         Width(1, refill=1, tail=0, block=8),
         Width(3, refill=2, tail=0, block=1, sync=7),
         Width(8, refill=3, tail=3, block=2, sync=1),
-        Width(16, refill=16, tail=8, block=8),
+        pytest.param(Width(16, refill=16, tail=8, block=8), marks=pytest.mark.slow),
         Width(40, refill=8, tail=33, block=4, sync=5),
     ],
 )
-@pytest.mark.parametrize("queue", [(0, 40), (10, 30), (39, 40), (5, 5)])
+@pytest.mark.parametrize(
+    "queue", [(0, 40), pytest.param((10, 30), marks=pytest.mark.slow), (39, 40), (5, 5)]
+)
 def test_every_pending_job_runs_to_its_end(width, queue):
     center = jnp.array([0.5, 10.0])
     result = rollout(

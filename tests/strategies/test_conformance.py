@@ -169,6 +169,7 @@ def test_solutions_have_the_mean_of_the_state(strategy, state):
     assert np.abs(error).max() < 5
 
 
+@pytest.mark.slow
 def test_any_sampling_scheme_will_do(strategy_name):
     """`tell` rebuilds the noise of `ask`: with noise of another scheme it would not climb."""
     sampling = ["orthogonal", "sobol"][sorted(SETTINGS).index(strategy_name) % 2]
