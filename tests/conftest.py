@@ -41,7 +41,9 @@ jax.devices()
 
 
 def _variables():
-    return {name: x for name, x in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    """Those that JAX and XLA read, and Python in processes; packages set others on their import."""
+    names = ("JAX_", "XLA_", "NPROC", "OMP_", "PYTHONPATH")
+    return {name: x for name, x in os.environ.items() if name.startswith(names)}
 
 
 @pytest.fixture(autouse=True)
