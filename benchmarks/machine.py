@@ -131,12 +131,17 @@ def counts(text: str) -> list[int]:
     return list(map(count, text.split(",")))
 
 
+def _read(text: str) -> float:
+    """0, which is refused, of what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
 def positive(text: str) -> float:
     """Of a finite number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
+    number = _read(text)
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"must be a finite number above 0, got {text}")
     return number
@@ -144,10 +149,7 @@ def positive(text: str) -> float:
 
 def count(text: str) -> int:
     """Of a number of steps, seeds or the like, also as 2e6."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
+    number = _read(text)
     if number < 1 or number % 1:
         raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got {text}")
     return int(number)

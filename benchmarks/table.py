@@ -55,8 +55,7 @@ def collect(options: argparse.Namespace) -> int:
         print(f"PPO is whole by {whole}, in place of {old}")
     new, refused = {}, {}
     found = runs_below("runs", options.runs)
-    if options.searches is not None:
-        runs_below("--searches", options.searches)
+    searched = [] if options.searches is None else runs_below("--searches", options.searches)
     for path in found:
         try:
             new[str(path)] = row_of(path, options.seeds, options.steps)
@@ -72,11 +71,8 @@ def collect(options: argparse.Namespace) -> int:
             name = f"{row['task']} by {row['algorithm']}"
             ends = f"{row['end'][0]}, in place of {old.get('end', [None])[0]}"
             print(f"{name}: {ends} (changed: {', '.join(changed)})")
-    searches = known.get("searches", [])
-    if options.searches is not None:
-        searches, unfinished = table_search.collected(options.searches, searches)
-        refused |= unfinished
-    refused |= left_out
+    searches, unfinished = table_search.collected(searched, known.get("searches", []))
+    refused |= unfinished | left_out
     for path, why in refused.items():
         print(f"left out: {path} {why}", file=sys.stderr)
     if rows:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from table_runs import directories, problem_settings
+from table_runs import problem_settings
 from table_settings import GRIDS, NETWORKS, SEARCH_SEED, SETTINGS, TASKS, problem_of, strategy_of
 from table_train import check_settings, sweep
 
@@ -89,11 +89,11 @@ def cost_of(path: Path) -> Row:
     }
 
 
-def collected(root: Path, known: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:
-    """All searches, each of them once; and why directories are left out."""
+def collected(paths: Sequence[Path], known: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:
+    """All searches, each of them once; and why some of these directories are left out."""
     found = {row["id"]: row for row in known}
     refused: dict[str, str] = {}
-    for path in directories(root):
+    for path in paths:
         try:
             row = cost_of(path)
             found[row["id"]] = row

@@ -86,8 +86,8 @@ def use_cpu_devices(n: int | None = None, small_loops: bool = False) -> int:
     would only hand to and fro, so that XLA gets as many as there are devices (NPROC). It gets the
     flags that make the last bits independent of `n` and physics fast (`CPU_FLAGS`), but for those
     that XLA_FLAGS names already. The command line calls this; from Python call it before JAX does
-    anything else. Where JAX runs already, on `n` devices, nothing is changed, and
-    its flags are those that it started with.
+    anything else. Where JAX runs already, on `n` devices, nothing is changed, and its flags are
+    those that it started with.
 
     Args:
       n: how many.

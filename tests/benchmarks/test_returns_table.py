@@ -607,11 +607,11 @@ def test_what_searches_cost_is_kept_by_their_directories(tmp_path):
     write_search(tmp_path / "linear")
     write_search(tmp_path / "its_seeds", first=0)
     (write_search(tmp_path / "cut") / "results.csv").write_text("")
-    rows, refused = table_search.collected(tmp_path, known)
+    rows, refused = table_search.collected(table_runs.directories(tmp_path), known)
     assert [row["network"] for row in rows] == ["linear", "mlp16"]
     assert rows[0]["tried"] == [{"sigma": 0.1}, {"sigma": 0.3}]
     assert rows[0]["settings"] == search_of()["settings"]
-    assert table_search.collected(tmp_path, rows)[0] == rows
+    assert table_search.collected(table_runs.directories(tmp_path), rows)[0] == rows
     assert (rows[0]["env_steps"], rows[0]["seconds"]) == (4 * STEPS, 40.0)
     assert rows[0]["best"][0] == {"network": "linear", "setting": "sigma=0.3", "return": 7000.0}
     assert "has seeds of the table: [0, 1]" in refused[str(tmp_path / "its_seeds")]
